@@ -1,0 +1,1 @@
+"""Offer a node's devices to pods through the kubelet and CDI."""

@@ -1,0 +1,85 @@
+"""The tree of this package's errors.
+
+    Error
+    ├── ConfigurationError       the user's input is wrong; nothing heals it but the user
+    ├── TransientError           the world is not ready; reported once, then tried again
+    │   ├── PluginDirError       the kubelet's plugin directory is absent or not writable
+    │   ├── SocketInUseError     somebody else answers under our socket's name
+    │   └── RegistrationError    the kubelet could not be reached or refused the registration
+    ├── PluginError              a plugin's own code broke its contract; the list or the call is refused, the rest goes on
+    │   ├── DeviceListError      `devices()` yielded something that is no list of devices
+    │   ├── ListTooLargeError    the list is over what a kubelet accepts in one message
+    │   └── HookError            a hook raised, took too long or answered nonsense
+    ├── DeviceUnavailableError   a device was asked for that is unknown or unhealthy
+    ├── StuckError               a blocking call did not end within its deadline, or an earlier one still has not
+    ├── WireError                bytes that are not the protobuf message they should be
+    └── RpcError                 a gRPC call ended with a status other than OK
+
+`kubelet_plugin.cdi` is a library of its own: its errors have their own root, `cdi.Error`.
+"""
+
+
+class Error(Exception):
+    """The root of everything this package raises on purpose."""
+
+
+class ConfigurationError(Error):
+    """What the user asked for cannot be done; the message says why and what to change."""
+
+
+class TransientError(Error):
+    """Something outside is not as it must be; trying again later may succeed."""
+
+
+class PluginDirError(TransientError):
+    """The kubelet's device-plugin directory is absent, not a directory or not writable."""
+
+
+class SocketInUseError(TransientError):
+    """Another process answers under the name of our socket."""
+
+
+class RegistrationError(TransientError):
+    """The kubelet was not reached, or refused to register the resource."""
+
+
+class PluginError(Error):
+    """The code of a plugin broke its contract."""
+
+
+class DeviceListError(PluginError):
+    """A plugin yielded something that is not a valid list of devices."""
+
+
+class ListTooLargeError(PluginError):
+    """A list of devices is larger than the one message a kubelet accepts."""
+
+
+class HookError(PluginError):
+    """A hook raised, exceeded its deadline or returned something it must not."""
+
+
+class DeviceUnavailableError(Error):
+    """A device was requested that is not on the list, or is on it as Unhealthy."""
+
+
+class StuckError(Error):
+    """A blocking call is past its deadline, or an earlier one for the same key has not ended yet."""
+
+
+class WireError(Error):
+    """Bytes that do not decode to the expected protobuf message."""
+
+
+class RpcError(Error):
+    """A gRPC call ended with a status other than OK.
+
+    Attributes:
+        code: The name of the gRPC status code, such as `NOT_FOUND`.
+        message: The status message, for people.
+    """
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        self.message = message
