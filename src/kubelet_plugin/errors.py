@@ -1,12 +1,12 @@
 """The tree of this package's errors.
 
-    Error
+    Error                        the root
     ├── ConfigurationError       the user's input is wrong; nothing heals it but the user
     ├── TransientError           the world is not ready; reported once, then tried again
     │   ├── PluginDirError       the kubelet's plugin directory is absent or not writable
     │   ├── SocketInUseError     somebody else answers under our socket's name
     │   └── RegistrationError    the kubelet could not be reached or refused the registration
-    ├── PluginError              a plugin's own code broke its contract; the list or the call is refused, the rest goes on
+    ├── PluginError              a plugin's own code broke its contract: that list or call is refused
     │   ├── DeviceListError      `devices()` yielded something that is no list of devices
     │   ├── ListTooLargeError    the list is over what a kubelet accepts in one message
     │   └── HookError            a hook raised, took too long or answered nonsense

@@ -1,0 +1,3 @@
+"""The plugins that ship with this package, by name."""
+
+DOMAIN = "github.com.ihcsim"

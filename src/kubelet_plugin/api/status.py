@@ -1,0 +1,100 @@
+"""How gRPC writes the outcome of a call into HTTP/2 headers.
+
+Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md.
+"""
+
+from urllib.parse import quote, unquote_to_bytes
+
+from kubelet_plugin.errors import RpcError
+
+_NAMES = [
+    "OK",
+    "CANCELLED",
+    "UNKNOWN",
+    "INVALID_ARGUMENT",
+    "DEADLINE_EXCEEDED",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "RESOURCE_EXHAUSTED",
+    "FAILED_PRECONDITION",
+    "ABORTED",
+    "OUT_OF_RANGE",
+    "UNIMPLEMENTED",
+    "INTERNAL",
+    "UNAVAILABLE",
+    "DATA_LOSS",
+    "UNAUTHENTICATED",
+]
+_NUMBERS = {name: str(number) for number, name in enumerate(_NAMES)}
+_OF_HTTP = {
+    b"400": "INTERNAL",
+    b"401": "UNAUTHENTICATED",
+    b"403": "PERMISSION_DENIED",
+    b"404": "UNIMPLEMENTED",
+    b"429": "UNAVAILABLE",
+    b"502": "UNAVAILABLE",
+    b"503": "UNAVAILABLE",
+    b"504": "UNAVAILABLE",
+}
+_OF_RESET = {0: "INTERNAL", 7: "UNAVAILABLE", 8: "CANCELLED", 11: "RESOURCE_EXHAUSTED", 12: "PERMISSION_DENIED"}
+
+_UNQUOTED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+_MESSAGE_LIMIT = 4096  # bytes of the header; peers bound all headers together, some to 8 KiB
+
+
+def headers(code: str, message: str) -> list[tuple[str, str]]:
+    """Return the headers that say how a call failed. A long message is cut; an unknown code becomes UNKNOWN."""
+    return [("grpc-status", _NUMBERS.get(code, _NUMBERS["UNKNOWN"])), ("grpc-message", _quoted(message))]
+
+
+def _quoted(message: str) -> str:
+    quoted = quote(message, safe=_UNQUOTED, errors="replace")
+    if len(quoted) <= _MESSAGE_LIMIT:
+        return quoted
+    parts: list[str] = []
+    left = _MESSAGE_LIMIT
+    for character in message[:_MESSAGE_LIMIT]:
+        part = quote(character, safe=_UNQUOTED, errors="replace")
+        left -= len(part)
+        if left < 0:
+            break
+        parts.append(part)
+    return "".join(parts)
+
+
+def check_http(headers: dict[bytes, bytes]) -> None:
+    """Check that a response is one of gRPC.
+
+    Raises:
+        RpcError: It is some other server's, or a proxy's.
+    """
+    http, content_type = headers.get(b":status", b""), headers.get(b"content-type", b"")
+    if http != b"200":
+        raise RpcError(_OF_HTTP.get(http, "UNKNOWN"), f"the peer answered with HTTP status {_text(http) or 'none'}")
+    if not content_type.startswith(b"application/grpc"):
+        raise RpcError("UNKNOWN", f"the peer answered with content-type {_text(content_type)!r}, which is not gRPC")
+
+
+def check(trailers: dict[bytes, bytes]) -> None:
+    """Check that a call succeeded.
+
+    Raises:
+        RpcError: It did not.
+    """
+    value = _text(trailers.get(b"grpc-status", b"none"))
+    if value == "0":
+        return
+    message = _text(unquote_to_bytes(trailers.get(b"grpc-message", b"")))
+    if not (value.isascii() and value.isdigit() and int(value) < len(_NAMES)):
+        raise RpcError("UNKNOWN", f"the peer answered with grpc-status {value}: {message}")
+    raise RpcError(_NAMES[int(value)], message)
+
+
+def of_reset(code: int | None, reason: str) -> RpcError:
+    """Return the error for a call whose stream was reset with an HTTP/2 error code; None for a lost connection."""
+    return RpcError("UNAVAILABLE" if code is None else _OF_RESET.get(code, "INTERNAL"), reason)
+
+
+def _text(value: bytes) -> str:
+    return value.decode(errors="replace")

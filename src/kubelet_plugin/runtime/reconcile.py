@@ -1,0 +1,79 @@
+"""The loop that holds the wish: our socket is in place, and the kubelet of now has an open stream to us.
+
+Level-triggered: events only wake it, and each time it looks at everything and does what is missing. It does not matter
+which event came, came twice, or was lost.
+"""
+
+import asyncio
+
+from kubelet_plugin.api.transport import Server
+from kubelet_plugin.discovery import Changes
+from kubelet_plugin.errors import TransientError
+from kubelet_plugin.runtime.endpoint import Endpoint
+from kubelet_plugin.runtime.registration import Registration, kubelet_socket
+from kubelet_plugin.runtime.settings import Backoff, Settings
+from kubelet_plugin.runtime.statelog import INFO, WARNING, StateLog
+
+
+class OurSocket:
+    """Keeps our socket file in place, and the server behind it.
+
+    Args:
+        path: The socket's path.
+        server: The server that listens there; open connections outlive a lost socket file.
+        settings: The pauses between tries.
+        log: Where states are reported.
+    """
+
+    def __init__(self, path: str, server: Server, settings: Settings, log: StateLog) -> None:
+        self.path = path
+        self._server = server
+        self._log = log
+        self._tick = settings.tick
+        self._backoff = Backoff(settings)
+        self._endpoint: Endpoint | None = None
+
+    async def hold(self) -> float:
+        """Claim the socket, unless it is in place.
+
+        Returns:
+            0 when it is in place; else after how many seconds to try again, if nothing wakes us before.
+        """
+        if self._endpoint and self._endpoint.is_in_place():
+            return 0
+        try:
+            endpoint = Endpoint.claim(self.path)
+        except TransientError as error:
+            self._log.say("socket", WARNING, str(error))
+            return self._backoff.next()
+        await self._server.listen(endpoint.listener)
+        self._endpoint = endpoint
+        self._backoff.reset()
+        self._log.say("socket", INFO, f"serving at {self.path}")
+        return 0
+
+    async def close(self) -> None:
+        """Remove the socket file if it is ours, and end all streams."""
+        if self._endpoint:
+            self._endpoint.release()
+        await self._server.close()
+
+
+async def stay_registered(
+    socket: OurSocket, registration: Registration, wake: asyncio.Event, settings: Settings
+) -> None:
+    """Go on until cancelled; then leave nothing behind."""
+    loop = asyncio.get_running_loop()
+    with Changes([socket.path, kubelet_socket(settings.plugin_dir)], wake.set):
+        try:
+            while True:
+                wake.clear()
+                pause = await socket.hold() or registration.advance(loop.time())
+                try:
+                    async with asyncio.timeout(pause):
+                        await wake.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            await registration.close()
+            await socket.close()

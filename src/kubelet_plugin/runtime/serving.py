@@ -1,0 +1,168 @@
+"""`serve` and `run`: a plugin, or several, against the kubelet of this node."""
+
+import asyncio
+import logging
+import os
+import re
+import signal
+from collections.abc import Sequence
+
+from kubelet_plugin import cdi
+from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
+from kubelet_plugin.api.transport import Server
+from kubelet_plugin.errors import ConfigurationError
+from kubelet_plugin.runtime.endpoint import socket_name
+from kubelet_plugin.runtime.inventory import Inventory
+from kubelet_plugin.runtime.plugin import DevicePlugin
+from kubelet_plugin.runtime.reconcile import OurSocket, stay_registered
+from kubelet_plugin.runtime.registration import Registration
+from kubelet_plugin.runtime.service import Service
+from kubelet_plugin.runtime.settings import Backoff, Settings
+from kubelet_plugin.runtime.specs import SpecFile
+from kubelet_plugin.runtime.statelog import ERROR, INFO, StateLog
+from kubelet_plugin.runtime.streams import Streams
+from kubelet_plugin.runtime.supply import Supply
+
+logger = logging.getLogger("kubelet_plugin.runtime")
+
+_DEFAULTS = Settings()
+_FAREWELL = 0.5  # seconds for streams to end, before the process goes regardless
+
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+_RESOURCE_NAME = re.compile(rf"(?P<domain>{_LABEL}(\.{_LABEL})*)/(?P<name>([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])")
+
+
+def check_resource_name(name: str) -> None:
+    """Refuse a name that a kubelet would not accept as an extended resource.
+
+    Raises:
+        ConfigurationError: With the rule that is broken.
+    """
+    match = _RESOURCE_NAME.fullmatch(name)
+    if not match:
+        raise ConfigurationError(
+            f"the resource name {name!r} is not DOMAIN/NAME: a DNS domain in lower case, one slash, and a name of "
+            "letters, digits, '-', '_' and '.' that begins and ends with a letter or digit"
+        )
+    if "kubernetes.io/" in name or name.startswith("requests."):
+        raise ConfigurationError(f"the resource name {name!r} is in a domain reserved for Kubernetes itself")
+    if len(match["domain"]) > 244 or len(match["name"]) > 63:  # noqa: PLR2004 -- the rule's own figures
+        raise ConfigurationError(
+            f"the resource name {name!r} is too long: a domain of at most 244 characters, a name of at most 63"
+        )
+
+
+def check(plugins: Sequence[DevicePlugin], settings: Settings = _DEFAULTS) -> None:
+    """Refuse what can be known to fail before anything is started.
+
+    Raises:
+        ConfigurationError: A resource name, a CDI kind or the directory cannot work, or two plugins are one resource.
+    """
+    names = [plugin.resource_name for plugin in plugins]
+    for plugin in plugins:
+        check_resource_name(plugin.resource_name)
+        _kind(plugin)
+        socket_name(plugin.resource_name, settings.plugin_dir)
+        if names.count(plugin.resource_name) > 1:
+            raise ConfigurationError(f"two plugins offer the one resource {plugin.resource_name}")
+
+
+def _kind(plugin: DevicePlugin) -> str:
+    try:
+        if plugin.cdi_kind:
+            cdi.validate_kind(plugin.cdi_kind)
+        return plugin.cdi_kind or cdi.kind_of(plugin.resource_name)
+    except cdi.Error as error:
+        raise ConfigurationError(f"{plugin.resource_name}: no CDI kind can be had: {error}") from error
+
+
+async def serve(plugin: DevicePlugin, settings: Settings = _DEFAULTS) -> None:
+    """Serve one plugin until cancelled; then its streams end and its socket goes.
+
+    Whatever is missing -- the kubelet, the plugin directory, the device -- is waited for, and said once.
+
+    Args:
+        plugin: The plugin.
+        settings: Where and how.
+
+    Raises:
+        ConfigurationError: The plugin's names cannot work.
+    """
+    check([plugin], settings)
+    log = StateLog(logger, plugin.resource_name)
+    spec = SpecFile(_kind(plugin), settings.cdi_dir) if settings.inject.by_cdi else None
+    wake = asyncio.Event()
+    streams = Streams(wake.set)
+    inventory = Inventory()
+    service = Service(plugin, inventory, streams, spec, settings, log)
+    path = os.path.join(settings.plugin_dir, socket_name(plugin.resource_name, settings.plugin_dir))
+    request = v1beta1.RegisterRequest(
+        version="v1beta1",
+        endpoint=os.path.basename(path),
+        resource_name=plugin.resource_name,
+        options=service.options(),  # kubelets of 1.20's age read them here alone, newer ones never do
+    )
+    socket = OurSocket(path, Server(service.handlers(), name=plugin.resource_name), settings, log)
+    supply = Supply(plugin, inventory, spec, settings, log)
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(supply.run())
+        await supply.first()
+        await stay_registered(socket, Registration(request, streams, wake, settings, log), wake, settings)
+
+
+def run(*plugins: DevicePlugin, settings: Settings = _DEFAULTS) -> int:
+    """Serve plugins until SIGTERM or SIGINT. This is a whole program's `main`.
+
+    A plugin whose serving fails for a reason of its own is begun anew after a while; the others go on.
+
+    Args:
+        plugins: The plugins.
+        settings: Where and how, for all of them.
+
+    Returns:
+        The exit code, 0.
+
+    Raises:
+        ConfigurationError: Something about the plugins cannot work.
+    """
+    check(plugins, settings)
+    loop = asyncio.new_event_loop()
+    try:
+        loop.run_until_complete(_run(plugins, settings))
+    finally:
+        _close(loop)
+    return 0
+
+
+async def _run(plugins: Sequence[DevicePlugin], settings: Settings) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tasks = {asyncio.create_task(_persist(plugin, settings)) for plugin in plugins}
+    await stop.wait()
+    logger.log(INFO, "stopping")
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks, timeout=_FAREWELL)
+
+
+async def _persist(plugin: DevicePlugin, settings: Settings) -> None:
+    backoff = Backoff(settings)
+    while True:
+        try:
+            await serve(plugin, settings)
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the other plugins go on
+            StateLog(logger, plugin.resource_name).event(
+                ERROR, f"serving failed: {type(error).__name__}: {error}; beginning anew", error=error
+            )
+        await asyncio.sleep(backoff.next())
+
+
+def _close(loop: asyncio.AbstractEventLoop) -> None:
+    """Close the loop without waiting for what does not end: asyncio.run would."""
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=_FAREWELL / 2))
+    loop.close()

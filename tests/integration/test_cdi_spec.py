@@ -1,0 +1,132 @@
+"""The CDI spec file: there before a name is handed out, and there to stay."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from kubelet_plugin.cdi import ContainerEdits, DeviceNode
+from kubelet_plugin.runtime import Device, Inject, Settings
+from tests.foreign import ForeignKubelet, Registered
+from tests.integration.serving import GivenPlugin, served, settings_for
+
+FILE = "example.com-thing.json"
+
+
+def thing(mode: int = 0o600, name: str = "thing0") -> Device:
+    return Device(name, ContainerEdits(device_nodes=(DeviceNode(f"/dev/{name}", permissions="rw", file_mode=mode),)))
+
+
+def listed(kubelet: ForeignKubelet) -> Registered:
+    registered = kubelet.registered()
+    registered.stream.next()
+    return registered
+
+
+def test_the_spec_is_on_disk_before_the_first_list(kubelet: ForeignKubelet, settings: Settings) -> None:
+    with served(GivenPlugin(thing()), settings=settings):
+        listed(kubelet)
+        spec = json.loads(Path(settings.cdi_dir, FILE).read_text())
+        assert spec == {
+            "cdiVersion": "0.3.0",
+            "kind": "example.com/thing",
+            "devices": [
+                {
+                    "name": "thing0",
+                    "containerEdits": {
+                        "deviceNodes": [{"path": "/dev/thing0", "fileMode": 0o600, "permissions": "rw"}]
+                    },
+                }
+            ],
+            **({"containerEdits": {}} if "containerEdits" in spec else {}),
+        }
+
+
+def test_the_spec_has_mode_0644(kubelet: ForeignKubelet, settings: Settings) -> None:
+    with served(GivenPlugin(thing()), settings=settings):
+        listed(kubelet)
+        assert os.stat(os.path.join(settings.cdi_dir, FILE)).st_mode & 0o777 == 0o644
+
+
+def test_the_spec_stays_at_exit(kubelet: ForeignKubelet, settings: Settings) -> None:
+    with served(GivenPlugin(thing()), settings=settings):
+        listed(kubelet)
+    assert os.listdir(settings.cdi_dir) == [FILE]
+
+
+def test_a_change_of_mode_rewrites_the_spec(kubelet: ForeignKubelet, settings: Settings) -> None:
+    plugin = GivenPlugin(thing(0o600))
+    with served(plugin, settings=settings):
+        registered = listed(kubelet)
+        plugin.offer(thing(0o666))
+        plugin.offer(thing(0o666), thing(name="marker"))
+        registered.stream.until(lambda devices: "marker" in devices)
+        (node,) = json.loads(Path(settings.cdi_dir, FILE).read_text())["devices"][0]["containerEdits"]["deviceNodes"]
+        assert node["fileMode"] == 0o666
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        pytest.param(lambda path: path.unlink(), id="deleted"),
+        pytest.param(lambda path: shutil.rmtree(path.parent), id="deleted with its directory"),
+        pytest.param(lambda path: path.write_text("{"), id="overwritten"),
+        pytest.param(lambda path: path.chmod(0o600), id="made unreadable"),
+    ],
+)
+def test_a_spec_that_was_spoilt_is_mended_before_its_names_are_handed_out(
+    spoil: Callable[[Path], Any], kubelet: ForeignKubelet, settings: Settings
+) -> None:
+    path = Path(settings.cdi_dir, FILE)
+    with served(GivenPlugin(thing()), settings=settings):
+        registered = listed(kubelet)
+        good = path.read_text()
+        spoil(path)
+        (container,) = registered.plugin.allocate(["thing0"]).container_responses
+        assert [device.name for device in container.cdi_devices] == ["example.com/thing=thing0"]
+        assert path.read_text() == good
+        assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_where_the_spec_cannot_be_written_no_name_is_handed_out(kubelet: ForeignKubelet, tmp_path: Path) -> None:
+    (tmp_path / "cdi").write_text("a file where the directory should be")
+    with served(GivenPlugin(thing()), settings=settings_for(tmp_path)):
+        (container,) = listed(kubelet).plugin.allocate(["thing0"]).container_responses
+        assert not container.cdi_devices
+        assert [spec.host_path for spec in container.devices] == ["/dev/thing0"]
+
+
+@pytest.mark.parametrize("inject", [Inject.CDI, Inject.CDI_ANNOTATION])
+def test_where_cdi_is_the_only_way_a_device_without_its_spec_is_unhealthy(
+    inject: Inject, kubelet: ForeignKubelet, tmp_path: Path
+) -> None:
+    (tmp_path / "cdi").write_text("a file where the directory should be")
+    with served(GivenPlugin(thing()), settings=settings_for(tmp_path, inject=inject)):
+        registered = kubelet.registered()
+        assert registered.stream.next() == {"thing0": "Unhealthy"}
+        with pytest.raises(grpc.RpcError, match="cannot write CDI spec"):
+            registered.plugin.allocate(["thing0"])
+
+
+def test_a_spec_that_can_be_written_at_last_makes_the_device_healthy(kubelet: ForeignKubelet, tmp_path: Path) -> None:
+    (tmp_path / "cdi").write_text("a file where the directory should be")
+    with served(GivenPlugin(thing()), settings=settings_for(tmp_path, inject=Inject.CDI)):
+        registered = kubelet.registered()
+        assert registered.stream.next() == {"thing0": "Unhealthy"}
+        (tmp_path / "cdi").unlink()
+        assert registered.stream.next() == {"thing0": "Healthy"}
+
+
+def test_a_lost_device_stays_in_the_spec_while_it_is_listed(kubelet: ForeignKubelet, settings: Settings) -> None:
+    plugin = GivenPlugin(thing(), thing(name="thing1"), grace=60)
+    with served(plugin, settings=settings):
+        registered = listed(kubelet)
+        plugin.offer(thing())
+        registered.stream.next()
+        names = [device["name"] for device in json.loads(Path(settings.cdi_dir, FILE).read_text())["devices"]]
+        assert names == ["thing0", "thing1"]

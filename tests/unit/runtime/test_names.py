@@ -1,0 +1,66 @@
+"""Names that a kubelet accepts (IsExtendedResourceName), and plugins that cannot go together."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from kubelet_plugin.errors import ConfigurationError
+from kubelet_plugin.runtime import Device, DevicePlugin
+from kubelet_plugin.runtime.serving import check, check_resource_name
+
+
+class Plugin(DevicePlugin):
+    def __init__(self, resource_name: str, cdi_kind: str = "") -> None:
+        self.resource_name = resource_name
+        self.cdi_kind = cdi_kind
+
+    async def devices(self) -> AsyncIterator[Sequence[Device]]:
+        yield []
+
+
+@pytest.mark.parametrize(
+    "name", ["github.com.ihcsim/kvm", "a/B_c.d-1", "x-1.y/z", f"{'a' * 60}.{'b' * 60}/{'c' * 63}", "1/1"]
+)
+def test_an_extended_resource_name_is_accepted(name: str) -> None:
+    check_resource_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "kvm",
+        "/kvm",
+        "example.com/",
+        "Example.com/kvm",
+        "example..com/kvm",
+        "-x.com/kvm",
+        "example.com/kvm/x",
+        "example.com/-kvm",
+        "example.com/k v",
+        "example.com/kvm\n",
+        "kubernetes.io/kvm",
+        "foo.kubernetes.io/kvm",
+        "requests.example.com/kvm",
+        f"example.com/{'c' * 64}",
+        f"{'.'.join(['a' * 60] * 5)}/c",
+    ],
+)
+def test_any_other_name_is_refused_and_quoted(name: str) -> None:
+    with pytest.raises(ConfigurationError) as error:
+        check_resource_name(name)
+    assert repr(name) in str(error.value)
+
+
+def test_two_plugins_of_one_resource_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="two plugins offer the one resource example"):
+        check([Plugin("example.com/kvm"), Plugin("example.com/kvm")])
+
+
+def test_a_cdi_kind_that_would_crash_a_runtime_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="one character"):
+        check([Plugin("example.com/kvm", cdi_kind="example.com/x")])
+
+
+def test_a_resource_name_that_is_no_cdi_kind_gets_one_by_a_prefix() -> None:
+    check([Plugin("example.com/x")])

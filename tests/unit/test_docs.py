@@ -1,0 +1,83 @@
+"""What the documentation tells people to type is true."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from kubelet_plugin.cli import main
+
+ROOT = Path(__file__).parent.parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)\)")
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        for number, text in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), re.DOTALL)):
+            found.append((f"{page.relative_to(ROOT)} {number}", text))
+    return found
+
+
+def commands(program: str) -> list[str]:
+    lines = [line for _, text in blocks("sh") for line in text.splitlines()]
+    lines += [code for page in PAGES for code in re.findall(r"`([^`\n]+)`", page.read_text())]
+    return sorted({line.strip() for line in lines if re.match(rf"{program} [a-z-]", line.strip())})
+
+
+@pytest.mark.parametrize("command", commands("make"))
+def test_a_make_target_that_the_docs_name_exists(command: str) -> None:
+    target = next(word for word in command.split()[1:] if "=" not in word)
+    assert re.search(rf"^{re.escape(target)}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", commands("kubelet-plugin"))
+def test_a_command_line_that_the_docs_name_is_understood(command: str) -> None:
+    arguments = command.split("#")[0].split()[1:]
+    if "--help" in arguments:
+        assert CliRunner().invoke(main, arguments).exit_code == 0
+        return
+    with main.make_context("kubelet-plugin", arguments) as context:
+        name, verb, rest = main.resolve_command(context, [*context.protected_args, *context.args])
+        assert verb, name
+        verb.make_context("verb", rest, parent=context, resilient_parsing=False)
+
+
+@pytest.mark.parametrize(("place", "code"), blocks("python"), ids=[place for place, _ in blocks("python")])
+def test_an_example_in_the_docs_runs_until_its_main(place: str, code: str) -> None:
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code.replace("__main__", "not now")], check=False)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(("place", "code"), blocks("python"), ids=[place for place, _ in blocks("python")])
+def test_an_example_in_the_docs_offers_devices(place: str, code: str) -> None:
+    tree = ast.parse(code)
+    (name,) = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    probe = f"\nimport asyncio\nprint(len(asyncio.run(anext({name}().devices())) or []))\n"
+    code = code.replace("__main__", "not now")
+    done = subprocess.run([sys.executable, "-c", code + probe], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_link_of_the_docs_leads_somewhere(page: Path) -> None:
+    for link in LINK.findall(page.read_text()):
+        assert "://" in link or (page.parent / link).exists(), link
+
+
+def test_the_options_table_of_the_readme_is_that_of_the_command() -> None:
+    table = dict(
+        re.findall(r"^\| `--([a-z-]+)[^|]*?` \| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    )
+    run = main.get_command(click.Context(main), "run")
+    assert run
+    options = {
+        option.opts[0].removeprefix("--"): option.envvar for option in run.params if isinstance(option, click.Option)
+    }
+    assert table == options
