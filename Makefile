@@ -1,5 +1,6 @@
 # Each target sets up what it needs: a virtual environment in .venv from constraints.txt, and, for those that use a
 # real node, a kubelet and containerd under ~/.cache/kubelet-plugin. Nothing is installed into the system.
+# Which kubelet: KUBELET=path or KUBELET_VERSION=1.31.14 (see node/fetch.sh). A node needs root.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,6 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help venv build test lint format proto constraints clean
+.PHONY: cdi uncdi kubelet run.kvm run.crand deploy undeploy e2e bench
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,11 +24,41 @@ $(STAMP): constraints.txt pyproject.toml
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
+cdi: $(STAMP) ## Make /dev/crand0, /dev/crand1 and CDI files in /etc/cdi, on this machine (root)
+	@$(BIN)/python node/cdi.py write
+
+uncdi: $(STAMP) ## Undo `make cdi` (root)
+	@$(BIN)/python node/cdi.py remove
+
+kubelet: ## Run a kubelet and containerd in namespaces of their own, until Ctrl-C (root)
+	@NODE_CDI=host KUBELET_LOG=kubelet/kubelet.log exec bash node/node.sh foreground
+
+run.kvm run.crand: run.%: $(STAMP)
+	@exec bash node/node.sh in $(abspath $(BIN))/kubelet-plugin run $* $(ARGS)
+
+run.kvm: ## Run the kvm plugin on the node of `make kubelet` (ARGS=, root)
+run.crand: ## Run the sample plugin, for /dev/crand*, on that node (ARGS=, root)
+
+deploy: ## Start a pod that asks for a kvm device on that node; show what it got (root)
+	@$(PYTHON) node/deploy.py up
+
+undeploy: ## Remove that pod (root)
+	@$(PYTHON) node/deploy.py down
+
 build: $(STAMP) ## Build the wheel and the sdist into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
 test: $(STAMP) ## Run the unit and integration tests
 	$(BIN)/python -m pytest
+
+e2e: $(STAMP) ## Run the tests on a real kubelet and containerd (root)
+	@bash node/node.sh check
+	@sh node/fetch.sh
+	$(BIN)/python -m pytest tests/e2e $(ARGS)
+
+bench: $(STAMP) ## Measure beside upstream's Go sample plugin
+	sh node/fetch.sh sample-device-plugin
+	$(BIN)/python -m benchmarks $(ARGS)
 
 lint: $(STAMP) ## Check format, style, types and floors
 	$(BIN)/ruff format --check .

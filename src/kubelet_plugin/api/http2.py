@@ -29,7 +29,8 @@ Headers: TypeAlias = Sequence[tuple[bytes, bytes]]
 _log = logging.getLogger(__name__)
 
 _CONNECTION_WINDOW = 1024 * 1024  # what all streams of a connection may send before it is read; one stream: 64 KiB
-_UNREAD_LIMIT = 1024 * 1024  # what is kept for a peer that makes us answer and does not read; replies wait elsewhere
+_FRAME_LIMIT = 32 * 1024  # what a stream writes at once, however much the peer would take
+_UNREAD_LIMIT = 4 * 1024 * 1024  # what is kept for a peer that makes us answer and does not read
 _CLOSED_STREAMS = 1024
 _PREFIX = struct.Struct(">BI")  # gRPC's: whether the message is compressed, and its size
 
@@ -155,8 +156,8 @@ class Stream(protocol.Stream):
     def _window(self) -> int:
         if self.terminated is not None:
             raise TerminatedError(self.terminated)
-        connection = self._h2_connection
-        return max(0, min(connection.local_flow_control_window(self._id), connection.max_outbound_frame_size))
+        h2 = self._h2_connection
+        return max(0, min(h2.local_flow_control_window(self._id), h2.max_outbound_frame_size, _FRAME_LIMIT))
 
     def flush(self) -> None:
         self.connection.flush()
@@ -355,8 +356,10 @@ class Protocol(protocol.H2Protocol):
         """Begin a call; when it is over, call what is returned beside the stream.
 
         Raises:
-            ProtocolError: The connection is closed.
+            TerminatedError, ProtocolError: The connection is closed.
         """
+        if self.connection.is_closing():
+            raise TerminatedError("the connection is closed")
         stream = cast("_Connection", self.connection).create_stream()
         release = await stream.send_request(list(headers), _processor=self.processor)
         return stream, release

@@ -16,6 +16,7 @@ from kubelet_plugin.cdi.names import (
     qualified_name,
     validate_class,
     validate_device_name,
+    validate_kind,
     validate_vendor,
 )
 from kubelet_plugin.cdi.spec import Device, Spec
@@ -39,6 +40,7 @@ __all__ = [
     "spec_path",
     "validate_class",
     "validate_device_name",
+    "validate_kind",
     "validate_vendor",
     "write",
 ]

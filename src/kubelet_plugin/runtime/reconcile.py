@@ -64,7 +64,7 @@ async def stay_registered(
 ) -> None:
     """Go on until cancelled; then leave nothing behind."""
     loop = asyncio.get_running_loop()
-    with Changes([socket.path, kubelet_socket(settings.plugin_dir)], wake.set):
+    with Changes([socket.path, kubelet_socket(settings.plugin_dir)], wake.set) as changes:
         try:
             while True:
                 wake.clear()
@@ -73,7 +73,7 @@ async def stay_registered(
                     async with asyncio.timeout(pause):
                         await wake.wait()
                 except TimeoutError:
-                    pass
+                    changes.refresh()  # a file system mounted over the directory is not told of
         finally:
             await registration.close()
             await socket.close()

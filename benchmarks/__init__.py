@@ -1,0 +1,1 @@
+"""Measures this project's plugin beside upstream's Go sample plugin: `python -m benchmarks`."""
