@@ -59,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"benchmarks: cannot write {options.json}: {error.strerror}", file=sys.stderr)
         return 2
     effort, many = (_QUICK, _MANY_QUICK) if options.quick else (_FULL, _MANY)
+    load = os.getloadavg()[0]
     sample = go_sample(SAMPLE)
     left_out = (sample,) if isinstance(sample, str) else ()
     try:
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("benchmarks: interrupted", file=sys.stderr)
         return 130
-    conditions = _conditions(effort)
+    conditions = _conditions(effort, load)
     print(table(results, conditions, left_out))
     options.json.write_text(json.dumps(document(results, conditions, left_out), indent=2) + "\n", encoding="utf-8")
     return 0
@@ -98,11 +99,12 @@ def _measure(peers: Sequence[Peer], effort: Effort, many: Effort) -> Results:
     return measure(peers, effort) | measure([Ours(THOUSAND, 1_000)], many) | measure([Ours(TEN_THOUSAND, 10_000)], many)
 
 
-def _conditions(effort: Effort) -> Conditions:
+def _conditions(effort: Effort, load: float) -> Conditions:
     return Conditions(
         interpreter=f"{platform.python_implementation()} {platform.python_version()}",
         grpcio=version("grpcio"),
         cpus=len(os.sched_getaffinity(0)),
+        load=load,
         idle=effort.idle,
         calls=effort.calls,
         repetitions=effort.repetitions,

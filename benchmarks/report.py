@@ -16,6 +16,7 @@ class Conditions:
         interpreter: The Python that ran our plugin, such as `CPython 3.11.2`.
         grpcio: The version of the measuring client.
         cpus: How many this process may use.
+        load: The load average of the last minute when the run began: what else kept the machine busy.
         idle: For how long the peers were idle before they were looked at, in seconds.
         calls: How many Allocate calls were made.
         repetitions: How often a device was taken away, and how often the kubelet was restarted.
@@ -25,6 +26,7 @@ class Conditions:
     interpreter: str
     grpcio: str
     cpus: int
+    load: float
     idle: float
     calls: int
     repetitions: int
@@ -32,8 +34,9 @@ class Conditions:
 
     def __str__(self) -> str:
         return (
-            f"{self.interpreter}; client: grpcio {self.grpcio}; {self.cpus} CPUs; {self.starts} starts; idle for "
-            f"{self.idle:g} s; {self.calls:,} Allocates; {self.repetitions} losses and restarts"
+            f"{self.interpreter}; client: grpcio {self.grpcio}; {self.cpus} CPUs, load {self.load:.1f}; "
+            f"{self.starts} starts; idle for {self.idle:g} s; {self.calls:,} Allocates; "
+            f"{self.repetitions} losses and restarts"
         )
 
 

@@ -9,19 +9,17 @@ import functools
 import os
 import queue
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent import futures
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from grpc_tools import protoc  # type: ignore[import-untyped]
+from google.protobuf import descriptor_pool, message_factory
 
-PROTO_DIR = Path(__file__).parent.parent / "src/kubelet_plugin/api/proto"
+from tools import generate_api
+
 WAIT = 10.0
 _CHANNEL_OPTIONS = (("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", 4 * 1024 * 1024))
 
@@ -29,14 +27,11 @@ _CHANNEL_OPTIONS = (("grpc.default_authority", "localhost"), ("grpc.max_receive_
 @functools.cache
 def messages(proto: str) -> SimpleNamespace:
     """The message classes of one of our .proto files, by protobuf's own runtime in a descriptor pool of its own."""
-    with tempfile.NamedTemporaryFile() as out:
-        status = protoc.main(["protoc", f"-I{PROTO_DIR}", f"--descriptor_set_out={out.name}", proto])
-        assert status == 0
-        files = descriptor_pb2.FileDescriptorSet.FromString(Path(out.name).read_bytes())
+    files = generate_api.descriptor_set().file
     pool = descriptor_pool.DescriptorPool()
-    for file in files.file:
+    for file in files:
         pool.Add(file)
-    classes = message_factory.GetMessageClassesForFiles([file.name for file in files.file], pool)
+    classes = message_factory.GetMessageClassesForFiles([proto], pool)
     return SimpleNamespace(**{name.rpartition(".")[2]: message for name, message in classes.items()})
 
 

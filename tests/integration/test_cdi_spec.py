@@ -59,6 +59,15 @@ def test_the_spec_stays_at_exit(kubelet: ForeignKubelet, settings: Settings) -> 
     assert os.listdir(settings.cdi_dir) == [FILE]
 
 
+def test_a_spec_of_before_is_rewritten_at_start(kubelet: ForeignKubelet, settings: Settings) -> None:
+    path = Path(settings.cdi_dir, FILE)
+    path.parent.mkdir()
+    path.write_text('{"cdiVersion":"0.3.0","kind":"example.com/thing","devices":[]}')
+    with served(GivenPlugin(thing()), settings=settings):
+        listed(kubelet)
+        assert "thing0" in path.read_text()
+
+
 def test_a_change_of_mode_rewrites_the_spec(kubelet: ForeignKubelet, settings: Settings) -> None:
     plugin = GivenPlugin(thing(0o600))
     with served(plugin, settings=settings):

@@ -5,10 +5,10 @@ from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
 from google.protobuf.message import Message as ForeignMessage
-from tools import generate_api
 
 from kubelet_plugin.api import deviceplugin_v1beta1, pluginregistration_v1, podresources_v1
 from kubelet_plugin.api.message import Message, Scalar
+from tools import generate_api
 
 PACKAGES = {
     deviceplugin_v1beta1.__name__: "v1beta1",

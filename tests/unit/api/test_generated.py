@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from tools import generate_api
 
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
+from tools import generate_api
 
 USER_PROTO = """
 syntax = "proto3";
