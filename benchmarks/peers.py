@@ -20,14 +20,19 @@ class PeerFailedError(Exception):
 
 
 class Place:
-    """The directories of one process under `root`, which exists and is empty."""
+    """The directories of one process.
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.plugins, self.private, self.cdi, self.host, self.stage = (
-            root / name for name in ("plugins", "private", "cdi", "host", "stage")
+    Args:
+        root: Where they are made; it exists and is empty.
+        cdi: Where its CDI spec goes: a tmpfs where there is one, as `/var/run/cdi` is on a node.
+    """
+
+    def __init__(self, root: Path, cdi: Path) -> None:
+        self.cdi = cdi
+        self.plugins, self.private, self.host, self.stage = (
+            root / name for name in ("plugins", "private", "host", "stage")
         )
-        for directory in (self.plugins, self.private, self.cdi, self.host / "dev", self.stage):
+        for directory in (self.plugins, self.private, self.host / "dev", self.stage):
             directory.mkdir(parents=True)
         self.log = root / "log"
 

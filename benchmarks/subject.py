@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from benchmarks.kubelet import Kubelet, Listed, NothingHappenedError, Registered
 from benchmarks.peers import Peer, Place, Process
 
 _START_TIMEOUT = 30.0
+_TMPFS = "/dev/shm"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +104,12 @@ def running(peer: Peer) -> Iterator[Subject]:
     Raises:
         PeerFailedError: It ended, or did not register and send a list in time.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as root:
-        place = Place(Path(root))
+    tmpfs = _TMPFS if os.access(_TMPFS, os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as root,
+        tempfile.TemporaryDirectory(prefix="bench-", dir=tmpfs) as cdi,
+    ):
+        place = Place(Path(root), Path(cdi))
         if peer.pluggable:
             place.plug()
         kubelet = Kubelet(str(place.plugins), str(place.private))

@@ -194,11 +194,11 @@ go_build() { # NAME PACKAGE
   unpack golang-1.19-go/bookworm golang-1.19-src/bookworm "$W/go-deb"
   version=k8s.io/kubernetes/vendor/k8s.io/component-base/version
   flags="-s -w -buildid= -X $version.gitVersion=v1.20.2 -X $version.gitMajor=1 -X $version.gitMinor=20 -X $version.gitTreeState=archive"
-  mkdir -p "$W/home"
+  rm -rf "$W/tmp"; mkdir -p "$W/home" "$W/tmp"
   (
     cd "$TREE"
-    HOME=$W/home GOROOT=$W/go-deb/usr/lib/go-1.19 GOCACHE=$W/gocache GOPATH=$W/gopath GO111MODULE=off CGO_ENABLED=0 GOFLAGS= GOPROXY=off
-    export HOME GOROOT GOCACHE GOPATH GO111MODULE CGO_ENABLED GOFLAGS GOPROXY
+    HOME=$W/home GOROOT=$W/go-deb/usr/lib/go-1.19 GOCACHE=$W/gocache GOPATH=$W/gopath GO111MODULE=off CGO_ENABLED=0 GOFLAGS= GOPROXY=off TMPDIR=$W/tmp
+    export HOME GOROOT GOCACHE GOPATH GO111MODULE CGO_ENABLED GOFLAGS GOPROXY TMPDIR
     exec nice -n 5 "$GOROOT/bin/go" build -v -trimpath -ldflags "$flags" -o "$CACHE/.$1.part" "$2"
   ) >"$W/build.log" 2>&1 9>&- &
   builder=$!
