@@ -77,7 +77,5 @@ def test_the_options_table_of_the_readme_is_that_of_the_command() -> None:
     )
     run = main.get_command(click.Context(main), "run")
     assert run
-    options = {
-        option.opts[0].removeprefix("--"): option.envvar for option in run.params if isinstance(option, click.Option)
-    }
-    assert table == options
+    options = {option.name or "" for option in run.params if isinstance(option, click.Option)}
+    assert table == {name.replace("_", "-"): f"KUBELET_PLUGIN_{name.upper()}" for name in options}

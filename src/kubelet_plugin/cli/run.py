@@ -14,7 +14,7 @@ from kubelet_plugin.runtime import CDI_DIR, PLUGIN_DIR, DevicePlugin, Inject, Se
 _HELP = """Serve devices to the kubelet of this node, until SIGTERM or Ctrl-C.
 
 \b
-PLUGIN is one or more of:
+PLUGIN is one or more of these, here or in KUBELET_PLUGIN_PLUGINS:
   kvm    /dev/kvm as DOMAIN/kvm, Healthy while KVM answers (the default)
   crand  each /dev/crand* as a device of DOMAIN/crand; a sample
 
@@ -35,14 +35,13 @@ def _absolute(_: click.Context, parameter: click.Parameter, value: str) -> str:
     return os.path.normpath(value)
 
 
-@click.command("run", help=_HELP, context_settings={"show_default": True})
+@click.command("run", help=_HELP, context_settings={"show_default": True, "auto_envvar_prefix": "KUBELET_PLUGIN"})
 @click.argument(
     "names", metavar="[PLUGIN]...", nargs=-1, type=click.Choice(["kvm", "crand"]), envvar="KUBELET_PLUGIN_PLUGINS"
 )
 @click.option(
     "--plugin-dir",
     metavar="DIR",
-    envvar="KUBELET_PLUGIN_PLUGIN_DIR",
     default=PLUGIN_DIR,
     callback=_absolute,
     show_envvar=True,
@@ -51,7 +50,6 @@ def _absolute(_: click.Context, parameter: click.Parameter, value: str) -> str:
 @click.option(
     "--cdi-dir",
     metavar="DIR",
-    envvar="KUBELET_PLUGIN_CDI_DIR",
     default=CDI_DIR,
     callback=_absolute,
     show_envvar=True,
@@ -59,7 +57,6 @@ def _absolute(_: click.Context, parameter: click.Parameter, value: str) -> str:
 )
 @click.option(
     "--inject",
-    envvar="KUBELET_PLUGIN_INJECT",
     type=click.Choice([way.value for way in Inject]),
     default=Inject.BOTH.value,
     show_envvar=True,
@@ -68,7 +65,6 @@ def _absolute(_: click.Context, parameter: click.Parameter, value: str) -> str:
 )
 @click.option(
     "--domain",
-    envvar="KUBELET_PLUGIN_DOMAIN",
     default=DOMAIN,
     show_envvar=True,
     help="The domain of the resource names.",
@@ -76,7 +72,6 @@ def _absolute(_: click.Context, parameter: click.Parameter, value: str) -> str:
 @click.option(
     "--count",
     metavar="N",
-    envvar="KUBELET_PLUGIN_COUNT",
     type=click.IntRange(min=1),
     default=1,
     show_envvar=True,
@@ -85,7 +80,6 @@ def _absolute(_: click.Context, parameter: click.Parameter, value: str) -> str:
 @click.option(
     "--host-root",
     metavar="DIR",
-    envvar="KUBELET_PLUGIN_HOST_ROOT",
     default="/",
     callback=_absolute,
     show_envvar=True,
@@ -93,7 +87,6 @@ def _absolute(_: click.Context, parameter: click.Parameter, value: str) -> str:
 )
 @click.option(
     "--log-format",
-    envvar="KUBELET_PLUGIN_LOG_FORMAT",
     type=click.Choice(["text", "json"]),
     default="text",
     show_envvar=True,
@@ -101,7 +94,6 @@ def _absolute(_: click.Context, parameter: click.Parameter, value: str) -> str:
 )
 @click.option(
     "--log-level",
-    envvar="KUBELET_PLUGIN_LOG_LEVEL",
     type=click.Choice(["debug", "info", "warning", "error"]),
     default="info",
     show_envvar=True,
