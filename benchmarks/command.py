@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     sample = go_sample(SAMPLE)
     left_out = (sample,) if isinstance(sample, str) else ()
     try:
-        results = _measure([Ours(OURS)] if isinstance(sample, str) else [Ours(OURS), sample], effort, many)
+        results = _measure(() if isinstance(sample, str) else (sample,), effort, many)
     except PeerFailedError as error:
         print(f"benchmarks: {error}", file=sys.stderr)
         return 1
@@ -94,9 +95,15 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measure(peers: Sequence[Peer], effort: Effort, many: Effort) -> Results:
-    # Many devices on their own: several of our processes at once would share memory that one alone does not.
-    return measure(peers, effort) | measure([Ours(THOUSAND, 1_000)], many) | measure([Ours(TEN_THOUSAND, 10_000)], many)
+def _measure(others: Sequence[Peer], effort: Effort, many: Effort) -> Results:
+    with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+        bytecode = Path(directory)
+        # Many devices on their own: several of our processes at once would share memory that one alone does not.
+        return (
+            measure([Ours(OURS, bytecode), *others], effort)
+            | measure([Ours(THOUSAND, bytecode, 1_000)], many)
+            | measure([Ours(TEN_THOUSAND, bytecode, 10_000)], many)
+        )
 
 
 def _conditions(effort: Effort, load: float) -> Conditions:

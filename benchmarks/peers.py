@@ -84,16 +84,18 @@ class Ours:
 
     Attributes:
         key: The key of its column.
+        bytecode: Where compiled modules are kept: an installed package has them, a source tree need not.
         count: How many devices it offers.
     """
 
     key: str
+    bytecode: Path
     count: int = 1
     pluggable: bool = True
     reregistration: float = 15.0
 
     def launcher(self) -> Sequence[str]:
-        return ()
+        return ("env", "-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPYCACHEPREFIX={self.bytecode}")
 
     def script(self, place: Place) -> str:
         del place

@@ -7,12 +7,14 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from time import perf_counter
 
 from benchmarks import procfs
 from benchmarks.kubelet import Kubelet, Listed, NothingHappenedError, Registered, allocate_request
 from benchmarks.peers import Peer, Place, Process
 
 _START_TIMEOUT = 30.0
+_LOOK = 0.5  # seconds between two looks whether a process that has not registered still runs
 _TMPFS = "/dev/shm"
 
 
@@ -51,10 +53,9 @@ class Subject:
         self.process = process
         started_at = process.start()
         try:
-            self.registered = kubelet.registered(_START_TIMEOUT)
+            self.registered = self._first_registration(started_at)
             self.listed = self.registered.stream.next(_START_TIMEOUT)
         except NothingHappenedError as error:
-            process.check()
             raise process.failure(f"did not start: {error}") from None
         self.start = Start(
             self.registered.at - started_at,
@@ -62,6 +63,15 @@ class Subject:
             self.listed.at - self.registered.stream.opened_at,
         )
         self._requests: Iterator[bytes] | None = None
+
+    def _first_registration(self, started_at: float) -> Registered:
+        """Wait for Register, or for the process to end."""
+        while True:
+            with contextlib.suppress(NothingHappenedError):
+                return self.kubelet.registered(_LOOK)
+            self.process.check()
+            if perf_counter() - started_at > _START_TIMEOUT:
+                raise NothingHappenedError(f"no registration within {_START_TIMEOUT:g} s")
 
     @property
     def unusable(self) -> str:

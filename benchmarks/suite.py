@@ -48,6 +48,10 @@ class _Suite:
     figures: dict[str, Figures] = field(default_factory=dict)
 
     def starts(self) -> None:
+        for peer in self.peers:
+            self._say(f"first start of {peer.key}, not measured: files come into the cache")
+            with running(peer):
+                pass
         starts: dict[str, list[Subject]] = {peer.key: [] for peer in self.peers}
         for number in range(self.effort.starts):
             self._say(f"start {number + 1} of {self.effort.starts}")
