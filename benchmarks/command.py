@@ -37,7 +37,7 @@ exit codes:
   2  wrong usage
 
 examples:
-  python -m benchmarks                        # about 5 minutes
+  python -m benchmarks                        # about 3 minutes
   python -m benchmarks --quick                # about half a minute, for a first look
   python -m benchmarks --json figures.json
 """

@@ -126,7 +126,7 @@ class GoSample:
         return ("unshare", "--mount", *user)
 
     def script(self, place: Place) -> str:
-        # One new tree that is moved into place last: TMPDIR or the binary may lie below /tmp or /var/lib.
+        # One new tree that is bound into place last: TMPDIR or the binary may lie below /tmp or /var/lib.
         del place
         return """
             stage=$1; plugins=$2; binary=$3
@@ -135,7 +135,7 @@ class GoSample:
             : >"$stage/binary"
             mount --bind "$plugins" "$stage/kubelet/device-plugins"
             mount --bind "$binary" "$stage/binary"
-            mount --move "$stage" /var/lib
+            mount --rbind "$stage" /var/lib
             mount --bind /var/lib/tmp /tmp
             export PLUGIN_SOCK_DIR=/var/lib/kubelet/device-plugins
             set -- /var/lib/binary
@@ -217,7 +217,8 @@ class Process:
     def unhealthy_reason(self) -> str:
         """Return the peer's last line about an Unhealthy device, or nothing."""
         lines = self._place.log.read_text(errors="replace").splitlines()
-        return next((line.partition("Unhealthy: ")[2] for line in reversed(lines) if "Unhealthy: " in line), "")
+        said = next((line.partition("Unhealthy: ")[2] for line in reversed(lines) if "Unhealthy: " in line), "")
+        return said.partition(" resource=")[0].replace(str(self._place.host), "")
 
     def stop(self) -> None:
         """End it."""
