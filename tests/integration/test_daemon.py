@@ -127,13 +127,10 @@ def test_the_idle_process_has_one_thread_and_hardly_wakes(
         for _ in range(2):
             kubelet.registered().stream.next()
         time.sleep(1)  # idleness has no event
-        woken = []
-        for _ in range(4):
-            before = process.switches()
-            time.sleep(1)
-            woken.append(process.switches() - before)
+        before = process.switches()
+        time.sleep(3)
         assert process.threads() == 1
-        assert min(woken) == 0, woken  # what others do to the directories above may wake it now and then
+        assert process.switches() - before <= 1
 
 
 def test_memory_stays_small(kubelet: ForeignKubelet, settings: Settings, tmp_path: Path, host_root: Path) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -116,31 +116,56 @@ class Changes:
             self.refresh()  # before the wake: what came into a new directory by now, the one who is woken will see
         self._wake()
 
-    def _descend(self, directory: str, tails: Sequence[_Tail], links: int) -> None:
-        """Watch a directory, and from there on what the tails lead through."""
-        try:
-            watch = self._watches.add(directory, self)
-        except (FileNotFoundError, NotADirectoryError):
-            return  # the directory above is watched, and will tell
+    def _descend(self, directory: str, tails: Sequence[_Tail], links: int) -> bool:
+        """Watch a directory, and from there on what the tails lead through.
+
+        A directory that only leads to others that are there is watched for its own end alone: what else happens in
+        `/var` or `/tmp` is no reason to wake.
+
+        Returns:
+            Whether there is such a directory.
+        """
         deeper: dict[Part, list[_Tail]] = {}
         for head, *rest in tails:
             deeper.setdefault(head, [])
             if rest:
                 deeper[head].append(tuple(rest))
-        for head, rests in deeper.items():
-            if watch is not None:
-                self._interests.setdefault(watch, _Interest()).add(head, through=bool(rests))
-            for name in names(directory, head) if rests else ():
-                self._enter(directory, name, rests, links)
+        leads_on = all(rests and _is_plain(directory, head) for head, rests in deeper.items())
+        try:
+            self._watch(directory, deeper, names_too=not leads_on)
+            for head, rests in deeper.items():
+                for name in names(directory, head) if rests else ():
+                    if not self._enter(directory, name, rests, links) and leads_on:
+                        self._watch(directory, deeper, names_too=True)
+                        self._enter(directory, name, rests, links)  # it may have come before it was watched for
+        except (FileNotFoundError, NotADirectoryError):
+            return False  # the directory above is watched, and will tell
+        return True
 
-    def _enter(self, directory: str, name: str, tails: Sequence[_Tail], links: int) -> None:
-        """Go on below a name; for a symbolic link along its target, whose directories may come and go as well."""
+    def _watch(self, directory: str, deeper: Mapping[Part, Sequence[_Tail]], *, names_too: bool) -> None:
+        watch = self._watches.add(directory, self, names_too=names_too)
+        if watch is not None:
+            interest = self._interests.setdefault(watch, _Interest())
+            for head, rests in deeper.items():
+                interest.add(head, through=bool(rests))
+
+    def _enter(self, directory: str, name: str, tails: Sequence[_Tail], links: int) -> bool:
+        """Go on below a name; for a symbolic link along its target, whose directories may come and go as well.
+
+        Returns:
+            Whether the name is a directory, which then tells of its own end.
+        """
         path = os.path.join(directory, name)
         target = None
         with contextlib.suppress(OSError):
             target = os.readlink(path)
         if target is None:
-            self._descend(path, tails, links)
-        elif links:
+            return self._descend(path, tails, links)
+        if links:
             start = "/" if target.startswith("/") else directory
             self._descend(start, [(*literal(target), *tail) for tail in tails], links - 1)
+        return False
+
+
+def _is_plain(directory: str, part: Part) -> bool:
+    return isinstance(part, str) and not os.path.islink(os.path.join(directory, part))

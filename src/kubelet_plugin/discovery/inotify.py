@@ -20,8 +20,9 @@ _ATTRIB = 0x4
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
 _Q_OVERFLOW, _IGNORED = 0x4000, 0x8000
-_ONLYDIR = 0x1000000
-_MASK = _ATTRIB | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF | _ONLYDIR
+_ONLYDIR, _DONT_FOLLOW, _MASK_ADD = 0x1000000, 0x2000000, 0x20000000
+_SELF = _DELETE_SELF | _MOVE_SELF
+_NAMES = _ATTRIB | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE
 
 _BATCH = 256  # events handled before the loop gets its turn
 _LIMITS = {
@@ -88,8 +89,13 @@ class Watches:
         if not self._held:
             self._close()
 
-    def add(self, directory: str, subscriber: Subscriber) -> "Watch | None":
-        """Watch a directory for a subscriber.
+    def add(self, directory: str, subscriber: Subscriber, *, names_too: bool = True) -> "Watch | None":
+        """Watch a directory for a subscriber; what it is watched for already stays.
+
+        Args:
+            directory: The directory; no symbolic link.
+            subscriber: Who is told.
+            names_too: Whether for what happens to the names in it, or for its own end alone.
 
         Returns:
             The watch, the same for all paths to one directory; None where it cannot be watched, which is logged.
@@ -101,7 +107,8 @@ class Watches:
         from asyncinotify import Mask  # noqa: PLC0415
 
         try:
-            watch = self._open().add_watch(directory, Mask(_MASK))
+            mask = _SELF | (_NAMES if names_too else 0) | _ONLYDIR | _DONT_FOLLOW | _MASK_ADD
+            watch = self._open().add_watch(directory, Mask(mask))
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as error:

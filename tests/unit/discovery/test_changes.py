@@ -2,6 +2,7 @@ import asyncio
 import errno
 import logging
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -29,6 +30,12 @@ def replace(path: Path) -> None:
     other = path.with_name("other")
     other.touch()
     other.rename(path)
+
+
+def readable(watches: Watches) -> bool:
+    """Tell whether the kernel has an event for us."""
+    assert watches._inotify
+    return bool(select.select([watches._inotify.fd], [], [], 0)[0])
 
 
 @pytest.mark.parametrize("pattern", ["crand0", "crand*", "crand?", "*[0-9]"])
@@ -83,6 +90,34 @@ async def test_unrelated_names_do_not_wake(tmp_path: Path) -> None:
             (tmp_path / name).chmod(0o600)
             (tmp_path / name).unlink()
         assert not await bell.rang()
+
+
+@asynchronous
+async def test_what_happens_in_directories_that_only_lead_on_does_not_even_wake_the_process(tmp_path: Path) -> None:
+    (tmp_path / "var/lib").mkdir(parents=True)
+    loop = asyncio.get_running_loop()
+    with Changes([str(tmp_path / "var/lib/kvm")], Bell()):
+        (tmp_path / "var/other").touch()
+        (tmp_path / "other").mkdir()
+        assert not readable(Watches.of_loop(loop))
+        (tmp_path / "var/lib/other").touch()
+        assert readable(Watches.of_loop(loop))
+        await loop_has_read()
+
+
+@asynchronous
+async def test_a_directory_that_leads_on_is_told_of_when_the_next_one_goes(tmp_path: Path) -> None:
+    bell = Bell()
+    (tmp_path / "var/lib").mkdir(parents=True)
+    with Changes([str(tmp_path / "var/lib/kvm")], bell):
+        shutil.rmtree(tmp_path / "var")
+        assert await bell.rang()
+        (tmp_path / "var").mkdir()
+        assert await bell.rang()
+        (tmp_path / "var/lib").mkdir()
+        assert await bell.rang()
+        (tmp_path / "var/lib/kvm").touch()
+        assert await bell.rang()
 
 
 @asynchronous
