@@ -5,6 +5,7 @@
     ├── TransientError           the world is not ready; reported once, then tried again
     │   ├── PluginDirError       the kubelet's plugin directory is absent or not writable
     │   ├── SocketInUseError     somebody else answers under our socket's name
+    │   ├── DirectoryLockedError another process claims a socket in the directory just now
     │   └── RegistrationError    the kubelet could not be reached or refused the registration
     ├── PluginError              a plugin's own code broke its contract: that list or call is refused
     │   ├── DeviceListError      `devices()` yielded something that is no list of devices
@@ -37,6 +38,10 @@ class PluginDirError(TransientError):
 
 class SocketInUseError(TransientError):
     """Another process answers under the name of our socket."""
+
+
+class DirectoryLockedError(TransientError):
+    """Another process claims a socket in the plugin directory just now; it takes a millisecond."""
 
 
 class RegistrationError(TransientError):

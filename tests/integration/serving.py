@@ -2,11 +2,14 @@
 
 import asyncio
 import contextlib
+import logging
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent import futures
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from kubelet_plugin.runtime import Device, DevicePlugin, Settings, serve
 
@@ -39,7 +42,7 @@ class GivenPlugin(DevicePlugin):
             self._more.clear()
             while self._given:
                 devices = self._given.pop(0)
-                if isinstance(devices, Exception):
+                if isinstance(devices, BaseException):
                     raise devices
                 yield devices
             await self._more.wait()
@@ -81,3 +84,17 @@ def settings_for(tmp_path: Path, **changes: Any) -> Settings:
             **changes,
         }
     )
+
+
+def told(caplog: pytest.LogCaptureFixture, words: str) -> threading.Event:
+    """An event that is set as soon as these words are logged."""
+    event = threading.Event()
+
+    def look(record: logging.LogRecord) -> bool:
+        if words in record.getMessage():
+            event.set()
+        return True
+
+    caplog.set_level("INFO")
+    caplog.handler.addFilter(look)
+    return event

@@ -146,6 +146,81 @@ def _raise_in_a_thread(devices: Sequence[Device]) -> ContainerEdits:
     raise ValueError("no firmware")
 
 
+class Odd(BaseException):
+    """Neither an Exception nor one of Python's own."""
+
+
+def _raiser(error: BaseException, *, in_a_thread: bool) -> Hooked:
+    async def hook(devices: Sequence[Device]) -> ContainerEdits:
+        raise error
+
+    def hook_in_a_thread(devices: Sequence[Device]) -> ContainerEdits:
+        raise error
+
+    return HookedInAThread(hook_in_a_thread) if in_a_thread else Hooked(hook)
+
+
+@pytest.mark.parametrize("in_a_thread", [False, True])
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("no"),
+        SystemExit("no"),
+        KeyboardInterrupt("no"),
+        GeneratorExit("no"),
+        asyncio.CancelledError("no"),
+        Odd("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_whatever_a_hook_raises_ends_that_one_call(
+    error: BaseException, in_a_thread: bool, kubelet: ForeignKubelet, settings: Settings
+) -> None:
+    plugin = _raiser(error, in_a_thread=in_a_thread)
+    with served(plugin, settings=settings):
+        registered = listed(kubelet)
+        code, text = error_of(lambda: registered.plugin.allocate(["thing0"]))
+        assert code is grpc.StatusCode.INTERNAL
+        assert text == f"example.com/thing: allocate(thing0) failed: it raised {type(error).__name__}: no"
+        plugin.offer(OTHER)
+        assert registered.stream.next() == {"thing1": "Healthy"}
+
+
+def test_calls_that_their_caller_gave_up_do_not_pile_up(kubelet: ForeignKubelet, settings: Settings) -> None:
+    released = threading.Event()
+
+    def hang(devices: Sequence[Device]) -> ContainerEdits:
+        released.wait()
+        return ContainerEdits()
+
+    with served(HookedInAThread(hang), settings=settings):
+        registered = listed(kubelet)
+        code, _ = error_of(lambda: registered.plugin.allocate(["thing0"], timeout=0.1))
+        assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        _, text = error_of(lambda: registered.plugin.allocate(["thing0"]))
+        assert text.endswith("an earlier call of it hangs")
+        released.set()
+
+
+def test_a_plain_hook_may_return_what_is_to_be_awaited(kubelet: ForeignKubelet, settings: Settings) -> None:
+    done = threading.Event()
+
+    class Preparing(GivenPlugin):
+        def pre_start_container(self, devices: Sequence[Device]) -> Any:
+            async def prepare() -> None:
+                done.set()
+
+            return prepare()
+
+    with served(Preparing(THING), settings=settings):
+        listed(kubelet).plugin.pre_start("thing0")
+        assert done.is_set()
+
+
+async def _odd_env(devices: Sequence[Device]) -> ContainerEdits:
+    return ContainerEdits(env=("NAME",))
+
+
 async def _nothing(devices: Sequence[Device]) -> Any:
     return {"THING": "1"}
 
@@ -161,6 +236,7 @@ async def _hooks(devices: Sequence[Device]) -> ContainerEdits:
         (HookedInAThread(_raise_in_a_thread), "it raised ValueError: no firmware"),
         (Hooked(_nothing), "it returned dict, not ContainerEdits"),
         (Hooked(_hooks), "allocate() returned additional gids"),
+        (Hooked(_odd_env), "allocate() returned edits that cannot be: env 'NAME' has not the form NAME=value"),
     ],
 )
 def test_a_hook_that_fails_fails_the_call_with_resource_ids_and_cause(
@@ -244,6 +320,11 @@ def test_pre_start_container_that_raises_fails_the_call(kubelet: ForeignKubelet,
             grpc.StatusCode.INTERNAL,
             "example.com/thing: pre_start_container(thing0) failed: it raised OSError: busy",
         )
+
+
+def test_the_preference_of_the_base_class_is_a_good_answer() -> None:
+    available = [Device(name) for name in "abcd"]
+    assert GivenPlugin().preferred_allocation(available, available[2:3], 2) == [available[2], available[0]]
 
 
 class Preferring(GivenPlugin):

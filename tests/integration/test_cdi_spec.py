@@ -11,7 +11,8 @@ import grpc
 import pytest
 
 from kubelet_plugin.cdi import ContainerEdits, DeviceNode
-from kubelet_plugin.runtime import Device, Inject, Settings
+from kubelet_plugin.runtime import Device, Health, Inject, Settings
+from kubelet_plugin.runtime.specs import SpecFile
 from tests.foreign import ForeignKubelet, Registered
 from tests.integration.serving import GivenPlugin, served, settings_for
 
@@ -139,3 +140,80 @@ def test_a_lost_device_stays_in_the_spec_while_it_is_listed(kubelet: ForeignKube
         registered.stream.next()
         names = [device["name"] for device in json.loads(Path(settings.cdi_dir, FILE).read_text())["devices"]]
         assert names == ["thing0", "thing1"]
+
+
+HOOKED = Device("hooked", ContainerEdits(device_nodes=thing().edits.device_nodes, additional_gids=(7,)))
+
+
+def test_a_device_that_only_cdi_can_deliver_whole_is_refused_without_its_spec(
+    kubelet: ForeignKubelet, tmp_path: Path
+) -> None:
+    (tmp_path / "cdi").write_text("a file where the directory should be")
+    with served(GivenPlugin(HOOKED, thing()), settings=settings_for(tmp_path)):
+        registered = kubelet.registered()
+        assert registered.stream.next() == {"hooked": "Unhealthy", "thing0": "Healthy"}
+        with pytest.raises(grpc.RpcError, match="cannot write CDI spec"):
+            registered.plugin.allocate(["hooked"])
+
+
+def test_a_lost_device_stays_listed_while_the_spec_cannot_be_written(kubelet: ForeignKubelet, tmp_path: Path) -> None:
+    (tmp_path / "cdi").write_text("a file where the directory should be")
+    plugin = GivenPlugin(thing(), thing(name="thing1"), grace=60)
+    with served(plugin, settings=settings_for(tmp_path, inject=Inject.CDI)):
+        stream = kubelet.registered().stream
+        assert stream.next() == {"thing0": "Unhealthy", "thing1": "Unhealthy"}
+        plugin.offer(thing(), thing(name="thing2"))
+        assert stream.next() == dict.fromkeys(("thing0", "thing1", "thing2"), "Unhealthy")
+
+
+def test_the_log_says_of_a_device_what_the_kubelet_is_told(
+    kubelet: ForeignKubelet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (tmp_path / "cdi").write_text("a file where the directory should be")
+    with served(GivenPlugin(thing()), settings=settings_for(tmp_path, inject=Inject.CDI)):
+        assert kubelet.registered().stream.next() == {"thing0": "Unhealthy"}
+    assert not [message for message in caplog.messages if message.startswith("Healthy")]
+
+
+def test_a_spec_that_cannot_be_written_is_said_once_however_often_it_is_asked_for(
+    kubelet: ForeignKubelet, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "cdi").write_text("a file where the directory should be")
+    with served(GivenPlugin(thing()), settings=settings_for(tmp_path, retry_most=0.01)):
+        registered = listed(kubelet)
+        for _ in range(5):
+            registered.plugin.allocate(["thing0"])
+    assert len([message for message in caplog.messages if "cannot write CDI spec" in message]) == 2  # one a subject
+
+
+def test_a_change_of_health_alone_does_not_touch_the_spec(kubelet: ForeignKubelet, settings: Settings) -> None:
+    plugin = GivenPlugin(thing(0o600))
+    path = Path(settings.cdi_dir, FILE)
+    with served(plugin, settings=settings):
+        registered = listed(kubelet)
+        before = path.stat()
+        absent = Device("thing0", thing(0o660).edits, Health.UNHEALTHY, "absent")
+        plugin.offer(absent)
+        assert registered.stream.next() == {"thing0": "Unhealthy"}
+        after = path.stat()
+        assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_lost_share_does_not_keep_the_others_from_new_edits(kubelet: ForeignKubelet, settings: Settings) -> None:
+    plugin = GivenPlugin(*thing(0o600).shared(3), grace=60)
+    with served(plugin, settings=settings):
+        registered = listed(kubelet)
+        plugin.offer(*thing(0o666).shared(2))
+        assert registered.stream.next()["thing0::2"] == "Unhealthy"
+        (device,) = json.loads(Path(settings.cdi_dir, FILE).read_text())["devices"]
+        assert device["containerEdits"]["deviceNodes"][0]["fileMode"] == 0o666
+
+
+def test_a_spec_that_vanishes_as_it_is_written_is_not_vouched_for(tmp_path: Path) -> None:
+    spec = SpecFile("example.com/thing", str(tmp_path))
+    spec.write([thing()])
+    spec._written = None  # as after a write whose file was gone when it was looked at
+    os.unlink(spec.path)
+    assert spec.names([thing()]) == ("example.com/thing=thing0",)
+    assert os.path.exists(spec.path)

@@ -184,3 +184,26 @@ def test_a_stuck_plugin_directory_does_not_keep_it_from_ending(tmp_path: Path, h
             assert process.process.poll() is None
             time.sleep(0.01)
         assert process.stop() == 0
+
+
+def test_a_log_that_nobody_reads_does_not_keep_it_from_serving_or_ending(
+    kubelet: ForeignKubelet, settings: Settings, host_root: Path
+) -> None:
+    read, write = os.pipe()
+    os.set_blocking(write, False)
+    with contextlib.suppress(BlockingIOError):
+        while os.write(write, b"x" * 4096):
+            pass
+    os.set_blocking(write, True)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "kubelet_plugin", "run", "kvm", "--host-root", str(host_root)),
+            *("--plugin-dir", settings.plugin_dir, "--cdi-dir", settings.cdi_dir),
+        ],
+        stderr=write,
+    )
+    assert kubelet.registered().stream.next() == {"kvm0": "Unhealthy"}
+    process.terminate()
+    assert process.wait(5) == 0
+    os.close(read)
+    os.close(write)

@@ -1,16 +1,25 @@
 """ListAndWatch: the complete list, at once, on every stream."""
 
+import asyncio
 import queue
+import time
+from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from kubelet_plugin.cdi import ContainerEdits
 from kubelet_plugin.runtime import Device, Health, Settings
 from kubelet_plugin.runtime.retention import GONE
 from tests.foreign import ForeignKubelet
-from tests.integration.serving import GivenPlugin, served
+from tests.integration.serving import GivenPlugin, served, told
 
 ONE, TWO = Device("one"), Device("two")
 ILL = Health.UNHEALTHY
+
+
+class Odd(BaseException):
+    """Neither an Exception nor one of Python's own."""
 
 
 def test_a_change_is_sent_as_the_complete_list(kubelet: ForeignKubelet, settings: Settings) -> None:
@@ -43,10 +52,14 @@ def test_two_streams_at_once_get_the_same_lists(kubelet: ForeignKubelet, setting
         assert [stream.next() for stream in streams] == [{"one": "Unhealthy"}] * 2
 
 
-def test_a_second_stream_that_ends_takes_nothing_with_it(kubelet: ForeignKubelet, settings: Settings) -> None:
+def test_a_second_stream_that_ends_takes_nothing_with_it(
+    kubelet: ForeignKubelet, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
     plugin = GivenPlugin(ONE)
+    concluded = told(caplog, "registered with the kubelet")
     with served(plugin, settings=settings):
         registered = kubelet.registered()
+        assert concluded.wait(10)
         registered.stream.next()
         second = registered.plugin.watch()
         second.next()
@@ -136,9 +149,20 @@ NONSENSE = [
     pytest.param(["kvm0"], "yielded a str among its devices", id="a string"),
     pytest.param(None, "yielded a NoneType", id="nothing"),
     pytest.param(7, "yielded a int", id="a number"),
-    pytest.param([Device("not/valid")], "cannot be a device's id", id="an invalid id"),
-    pytest.param([Device("")], "cannot be a device's id", id="an empty id"),
-    pytest.param([Device("d", numa_nodes=(-1,))], "NUMA node -1", id="no NUMA node"),
+    pytest.param([Device("d", numa_nodes=(-1,))], "is on NUMA nodes (-1,)", id="no NUMA node"),
+    pytest.param([Device("d", numa_nodes=3)], "is on NUMA nodes 3", id="a NUMA node that is no tuple"),  # type: ignore[arg-type]
+    pytest.param([Device("d", health="Fine")], "is 'Fine', neither Healthy nor", id="a health of its own"),  # type: ignore[arg-type]
+    pytest.param(
+        [Device("d", ContainerEdits(env=("NAME",)))], "env 'NAME' has not the form", id="edits that cannot be"
+    ),
+    pytest.param(
+        [
+            Device("a", ContainerEdits(env=("A=1",)), cdi_device="d"),
+            Device("b", ContainerEdits(env=("A=2",)), cdi_device="d"),
+        ],
+        "two devices are 'd' in CDI, and have different edits",
+        id="one device in CDI with two kinds of edits",
+    ),
 ]
 
 
@@ -156,17 +180,110 @@ def test_of_a_list_that_is_nonsense_the_last_good_one_stays(
     assert [r for r in caplog.records if words in r.getMessage() and "example.com/thing" in r.getMessage()]
 
 
+@pytest.mark.parametrize("name", ["crand_", "not/valid", "", 5])
+def test_a_device_whose_id_cannot_be_is_left_out_and_the_others_are_listed(
+    name: str, kubelet: ForeignKubelet, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugin = GivenPlugin(ONE, Device(name))
+    with served(plugin, settings=settings):
+        stream = kubelet.registered().stream
+        assert stream.next() == {"one": "Healthy"}
+        plugin.offer(ONE, Device(name), TWO)
+        assert stream.next() == {"one": "Healthy", "two": "Healthy"}
+    assert len([message for message in caplog.messages if f"{name!r} cannot be a device's id" in message]) == 1
+
+
+def test_a_health_given_as_text_is_as_good(kubelet: ForeignKubelet, settings: Settings) -> None:
+    plugin = GivenPlugin(Device("a", health="Healthy"), Device("b", health="Unhealthy"))  # type: ignore[arg-type]
+    with served(plugin, settings=settings):
+        registered = kubelet.registered()
+        assert registered.stream.next() == {"a": "Healthy", "b": "Unhealthy"}
+        registered.plugin.allocate(["a"])
+
+
+@pytest.mark.parametrize("error", [OSError("gone"), SystemExit("gone"), asyncio.CancelledError("gone"), Odd("gone")])
 def test_devices_that_raises_is_begun_anew_and_the_last_list_stays(
-    kubelet: ForeignKubelet, settings: Settings, caplog: pytest.LogCaptureFixture
+    error: BaseException, kubelet: ForeignKubelet, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     plugin = GivenPlugin(ONE)
     with served(plugin, settings=settings):
         stream = kubelet.registered().stream
         stream.next()
-        plugin.offer_anything(OSError("the bus fell over"))
+        plugin.offer_anything(error)
         plugin.offer(TWO)
         assert stream.next() == {"two": "Healthy"}
-    assert "OSError: the bus fell over" in caplog.text
+    assert f"devices() raised {type(error).__name__}: gone" in caplog.text
+
+
+def test_devices_that_is_a_coroutine_function_is_told_what_it_must_be(
+    kubelet: ForeignKubelet, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    class NoGenerator(GivenPlugin):
+        async def devices(self) -> Any:  # type: ignore[override]
+            return [ONE]
+
+    with served(NoGenerator(), settings=replace(settings, first_list_deadline=0.05)):
+        assert kubelet.registered().stream.next() == {}
+    assert len([message for message in caplog.messages if "write it as an async generator" in message]) == 1
+
+
+def test_an_iterator_that_cannot_be_closed_serves_as_well(kubelet: ForeignKubelet, settings: Settings) -> None:
+    class Lists:
+        def __init__(self) -> None:
+            self.given = False
+
+        def __aiter__(self) -> "Lists":
+            return self
+
+        async def __anext__(self) -> list[Device]:
+            if self.given:
+                await asyncio.Event().wait()
+            self.given = True
+            return [ONE]
+
+    class Iterating(GivenPlugin):
+        def devices(self) -> Any:
+            return Lists()
+
+    with served(Iterating(), settings=settings):  # which asserts that it ends
+        assert kubelet.registered().stream.next() == {"one": "Healthy"}
+
+
+def test_a_generator_that_fails_in_its_end_does_not_keep_serving_from_ending(
+    kubelet: ForeignKubelet, settings: Settings
+) -> None:
+    class Failing(GivenPlugin):
+        async def devices(self) -> Any:
+            try:
+                yield [ONE]
+                await asyncio.Event().wait()
+            finally:
+                raise RuntimeError("in its end")
+
+    with served(Failing(), settings=settings):  # which asserts that it ends
+        assert kubelet.registered().stream.next() == {"one": "Healthy"}
+
+
+def test_a_generator_that_awaits_nothing_lets_others_run(kubelet: ForeignKubelet, settings: Settings) -> None:
+    class Busy(GivenPlugin):
+        async def devices(self) -> Any:
+            while True:
+                yield [ONE]
+
+    with served(Busy(), settings=settings):
+        assert kubelet.registered().stream.next() == {"one": "Healthy"}
+
+
+def test_a_first_list_that_comes_with_its_deadline_is_not_lost(kubelet: ForeignKubelet, settings: Settings) -> None:
+    class Blocking(GivenPlugin):
+        async def devices(self) -> Any:
+            time.sleep(0.1)  # noqa: ASYNC251 -- blocks the loop, past the deadline
+            await asyncio.sleep(0)
+            yield [ONE]
+            await asyncio.Event().wait()
+
+    with served(Blocking(), settings=replace(settings, first_list_deadline=0.05)):
+        kubelet.registered().stream.until(lambda devices: "one" in devices)
 
 
 def test_a_generator_that_ends_has_said_its_last_word(kubelet: ForeignKubelet, settings: Settings) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubelet_plugin.runtime import Device, Settings
-from tests.foreign import ForeignKubelet, foreign_kubelet
+from tests.foreign import ForeignKubelet, PluginClient, Stream, foreign_kubelet
 from tests.integration.serving import RESOURCE, SOCKET, GivenPlugin, served, settings_for
 
 THING = Device("thing0")
@@ -125,6 +125,30 @@ def test_a_stream_that_is_cut_while_the_socket_stays_leads_to_a_new_registration
             assert registered.stream.next() == {"thing0": "Healthy"}
             registered.stream.cancel()
         kubelet.registered()
+
+
+def test_of_two_streams_opened_while_it_registers_the_end_of_either_leads_to_a_new_registration(
+    settings: Settings,
+) -> None:
+    class Twice(ForeignKubelet):
+        others: list[Stream]
+
+        def _register(self, request: object, context: object) -> object:
+            plugin = PluginClient(os.path.join(self.plugin_dir, "example.com.thing.sock"))
+            other = plugin.watch()
+            other.next()  # so that it is the first
+            self.others.append(other)
+            return super()._register(request, context)  # type: ignore[arg-type]
+
+    kubelet = Twice(settings.plugin_dir)
+    kubelet.others = []
+    kubelet.start()
+    with served(GivenPlugin(THING), settings=settings):
+        registered = kubelet.registered()
+        registered.stream.next()
+        registered.stream.cancel()
+        kubelet.registered()
+    kubelet.stop()
 
 
 def test_a_register_without_a_stream_is_repeated(settings: Settings, tmp_path: Path) -> None:

@@ -1,8 +1,7 @@
 """Our socket file: always in place, and never somebody else's."""
 
 import contextlib
-import functools
-import logging
+import fcntl
 import os
 import socket
 import threading
@@ -10,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from kubelet_plugin.errors import ConfigurationError, PluginDirError, SocketInUseError
+from kubelet_plugin.errors import ConfigurationError, DirectoryLockedError, PluginDirError, SocketInUseError
 from kubelet_plugin.runtime import Device, Settings
 from kubelet_plugin.runtime.endpoint import Endpoint, socket_name
 from tests.foreign import ForeignKubelet, PluginClient
-from tests.integration.serving import SOCKET, GivenPlugin, served
+from tests.integration.serving import SOCKET, GivenPlugin, served, told
 
 THING = Device("thing0")
 
@@ -45,23 +44,15 @@ def test_a_stale_socket_is_replaced(kubelet: ForeignKubelet, settings: Settings)
         assert kubelet.registered().stream.next() == {"thing0": "Healthy"}
 
 
-def _tell(told: threading.Event, record: logging.LogRecord) -> bool:
-    if "answers at" in record.getMessage():
-        told.set()
-    return True
-
-
 def test_a_socket_that_somebody_answers_is_left_alone(
     kubelet: ForeignKubelet, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = os.path.join(settings.plugin_dir, SOCKET)
-    told = threading.Event()
-
     with listening(path) as other:
         inode = os.stat(path).st_ino
-        caplog.handler.addFilter(functools.partial(_tell, told))
+        left_alone = told(caplog, "answers at")
         with served(GivenPlugin(THING), settings=settings):
-            assert told.wait(10)
+            assert left_alone.wait(10)
             assert os.stat(path).st_ino == inode
             other.close()
             os.unlink(path)
@@ -140,7 +131,7 @@ def test_of_many_claims_at_once_one_wins(tmp_path: Path) -> None:
 
     def claim() -> None:
         barrier.wait()
-        with contextlib.suppress(SocketInUseError):
+        with contextlib.suppress(SocketInUseError, DirectoryLockedError):
             won.append(Endpoint.claim(path))
 
     threads = [threading.Thread(target=claim) for _ in range(8)]
@@ -183,6 +174,28 @@ def test_release_removes_only_our_own_file(tmp_path: Path) -> None:
         endpoint.release()
         assert os.path.exists(endpoint.path)
     endpoint.listener.close()
+
+
+def test_release_waits_for_no_lock_on_the_directory(tmp_path: Path) -> None:
+    endpoint = Endpoint.claim(str(tmp_path / "x.sock"))
+    directory = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(directory, fcntl.LOCK_EX)
+    endpoint.release()
+    assert not os.path.exists(endpoint.path)
+    os.close(directory)
+    endpoint.listener.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+def test_a_claim_behind_a_closed_directory_says_so(tmp_path: Path) -> None:
+    (tmp_path / "closed/plugins").mkdir(parents=True)
+    (tmp_path / "closed").chmod(0o700)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(PluginDirError, match=r"run as a user who may write there .*; this is user 65534"):
+            Endpoint.claim(str(tmp_path / "closed/plugins/x.sock"))
+    finally:
+        os.seteuid(0)
 
 
 def test_the_sockets_name_is_the_resource_with_a_dot_for_the_slash() -> None:

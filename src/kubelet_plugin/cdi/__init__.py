@@ -20,6 +20,7 @@ from kubelet_plugin.cdi.names import (
     validate_vendor,
 )
 from kubelet_plugin.cdi.spec import Device, Spec
+from kubelet_plugin.cdi.validation import validate_edits
 from kubelet_plugin.cdi.version import minimum_version
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "spec_path",
     "validate_class",
     "validate_device_name",
+    "validate_edits",
     "validate_kind",
     "validate_vendor",
     "write",

@@ -26,6 +26,17 @@ def check(spec: Spec) -> None:
         raise Error(f"CDI spec {spec.kind!r}: {fault}")
 
 
+def validate_edits(edits: ContainerEdits) -> None:
+    """Check what a container would get.
+
+    Raises:
+        Error: The first fault: of which part, what is wrong and the rule.
+    """
+    fault = next(_edits_faults(edits), None)
+    if fault:
+        raise Error(fault)
+
+
 def faults(spec: Spec) -> Iterator[str]:
     """Everything for which `spec` must not be written, in its order, each with its place."""
     fault = kind_fault(spec.kind)

@@ -2,15 +2,20 @@
 
 import json
 import logging
+import re
+import select
 import time
+from typing import TextIO
 
 _KEYS = ("resource", "device")
+_PLAIN = re.compile(r"[\w./:@%+-]+")
 
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         keys = "".join(f" {key}={_quoted(getattr(record, key))}" for key in _KEYS if getattr(record, key, ""))
-        line = f"{_time(record)} {record.levelname.lower():7} {record.getMessage()}{keys}"
+        message = record.getMessage().replace("\n", "\\n")
+        line = f"{_time(record)} {record.levelname.lower():7} {message}{keys}"
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
 
 
@@ -21,7 +26,31 @@ class _Json(logging.Formatter):
         event["logger"] = record.name
         if record.exc_info:
             event["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(event, ensure_ascii=False)
+        return json.dumps(event)
+
+
+class _Stderr(logging.StreamHandler[TextIO]):
+    """Writes to standard error as long as somebody reads it: a log that nobody takes must not stop the daemon."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if not _is_writable(self.stream):
+            self._dropped += 1
+            return
+        if self._dropped:
+            self.stream.write(f"{self._dropped} log lines are missing here: nobody read them in time\n")
+            self._dropped = 0
+        super().emit(record)
+
+
+def _is_writable(stream: TextIO) -> bool:
+    try:
+        return bool(select.select([], [stream], [], 0)[1])
+    except (OSError, ValueError):  # no descriptor to ask about
+        return True
 
 
 def configure(style: str, level: str) -> None:
@@ -31,7 +60,7 @@ def configure(style: str, level: str) -> None:
         style: `text` or `json`.
         level: The least level that is shown: `debug`, `info`, `warning` or `error`.
     """
-    handler = logging.StreamHandler()
+    handler = _Stderr()
     handler.setFormatter(_Json() if style == "json" else _Text())
     logging.basicConfig(level=level.upper(), handlers=[handler])
     if level != "debug":
@@ -44,4 +73,4 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _quoted(value: str) -> str:
-    return json.dumps(value, ensure_ascii=False) if " " in value or '"' in value or not value else value
+    return value if _PLAIN.fullmatch(value) else json.dumps(value, ensure_ascii=False)

@@ -32,7 +32,7 @@ Examples:
 def _absolute(_: click.Context, parameter: click.Parameter, value: str) -> str:
     if not os.path.isabs(value):
         raise click.BadParameter(f"{value!r} is not an absolute path", param=parameter)
-    return os.path.normpath(value)
+    return os.path.normpath("/" + value.lstrip("/"))
 
 
 @click.command("run", help=_HELP, context_settings={"show_default": True, "auto_envvar_prefix": "KUBELET_PLUGIN"})

@@ -28,6 +28,7 @@ class Node:
         gid: Its group.
         healthy: Whether it may be handed out.
         reason: Why it may not, or what else there is to know; for people, one line.
+        target: Where the path leads, if it is a symbolic link: CDI looks at nodes without following links.
     """
 
     path: str
@@ -37,6 +38,7 @@ class Node:
     gid: int
     healthy: bool
     reason: str
+    target: str = ""
 
     @property
     def name(self) -> str:
@@ -129,7 +131,13 @@ class _Survey:
         if self._probe.test is not None:
             signs = [_sign(path, status) for path, status, finding in seen if status and finding.healthy]
             findings = await self._test(signs, {} if anew else self._known, self._probe.test)
-        return tuple(_node(path, status, findings.get(path, finding)) for path, status, finding in seen)
+        return tuple(
+            _node(path, status, findings.get(path, finding), self._target(path)) for path, status, finding in seen
+        )
+
+    def _target(self, path: str) -> str:
+        real = self._real(path)
+        return os.path.realpath(real).removeprefix(self._root.rstrip("/")) if os.path.islink(real) else ""
 
     async def _test(
         self, signs: list[_Sign], known: dict[_Sign, Finding], test: Callable[[str], Finding]
@@ -179,11 +187,11 @@ def _sign(path: str, status: os.stat_result) -> _Sign:
     )
 
 
-def _node(path: str, status: os.stat_result | None, finding: Finding) -> Node:
+def _node(path: str, status: os.stat_result | None, finding: Finding, target: str) -> Node:
     if status is None:
-        return Node(path, False, 0, 0, 0, finding.healthy, finding.reason)
+        return Node(path, False, 0, 0, 0, finding.healthy, finding.reason, target)
     mode = stat.S_IMODE(status.st_mode)
-    return Node(path, True, mode, status.st_uid, status.st_gid, finding.healthy, finding.reason)
+    return Node(path, True, mode, status.st_uid, status.st_gid, finding.healthy, finding.reason, target)
 
 
 def _natural(path: str) -> tuple[list[str | int], str]:

@@ -1,7 +1,7 @@
 """What a plugin offers: one device, and the state it is in."""
 
 import enum
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kubelet_plugin.cdi import ContainerEdits, DeviceNode
@@ -58,7 +58,9 @@ class Device:
         mode = node.mode if node.present else _MODE_WHILE_ABSENT
         return cls(
             device_id,
-            ContainerEdits(device_nodes=(DeviceNode(node.path, permissions=permissions, file_mode=mode),)),
+            ContainerEdits(
+                device_nodes=(DeviceNode(node.path, host_path=node.target, permissions=permissions, file_mode=mode),)
+            ),
             Health.HEALTHY if node.healthy else Health.UNHEALTHY,
             node.reason,
         )
@@ -77,4 +79,5 @@ class Device:
         """
         if count == 1:
             return (self,)
-        return tuple(replace(self, id=f"{self.id}::{share}", cdi_device=self.cdi_name) for share in range(count))
+        rest = (self.edits, self.health, self.reason, self.numa_nodes, self.cdi_name)
+        return tuple(Device(f"{self.id}::{share}", *rest) for share in range(count))

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kubelet_plugin.errors import ConfigurationError, PluginDirError, SocketInUseError
+from kubelet_plugin.errors import ConfigurationError, DirectoryLockedError, PluginDirError, SocketInUseError
 
 _PATH_LIMIT = 107  # sun_path, without its terminator
 
@@ -56,12 +56,13 @@ class Endpoint:
 
         Raises:
             PluginDirError: The directory is absent or not writable, or something else than a socket is in the way.
-            SocketInUseError: Somebody answers there, or is claiming it just now.
+            SocketInUseError: Somebody answers there.
+            DirectoryLockedError: Somebody is claiming a socket in that directory just now.
         """
-        directory, name = os.path.split(path)
+        directory = os.path.dirname(path)
         with _reported(directory), _locked(directory):
             _remove_if_dead(path)
-            own = os.path.join(directory, f".{os.urandom(4).hex()}.{name}"[: _PATH_LIMIT - len(directory) - 1])
+            own = os.path.join(directory, f".{os.urandom(4).hex()}.sock")
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             try:
                 os.fchmod(listener.fileno(), 0o600)
@@ -86,9 +87,9 @@ class Endpoint:
         return (status.st_dev, status.st_ino) == self._inode
 
     def release(self) -> None:
-        """Remove the file, if it is still ours."""
-        with contextlib.suppress(OSError, SocketInUseError), _locked(os.path.dirname(self.path)):
-            if self.is_in_place():
+        """Remove the file, if it is still ours. While the listener answers, nobody takes it for dead meanwhile."""
+        if self.is_in_place():
+            with contextlib.suppress(OSError):
                 os.unlink(self.path)
 
 
@@ -99,7 +100,7 @@ def _locked(directory: str) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     except BlockingIOError as error:
-        raise SocketInUseError(f"another process claims a socket in {directory} just now") from error
+        raise DirectoryLockedError(f"another process keeps the directory {directory} locked") from error
     finally:
         os.close(descriptor)
 
@@ -116,9 +117,8 @@ def _reported(directory: str) -> Iterator[None]:
     except NotADirectoryError as error:
         raise PluginDirError(f"the plugin directory {directory} is not a directory") from error
     except OSError as error:
-        raise PluginDirError(
-            f"cannot make a socket in the plugin directory {directory}: {error.strerror}; {_advice(error, directory)}"
-        ) from error
+        what = f"cannot make a socket in the plugin directory {directory}: {error.strerror or error}"
+        raise PluginDirError(f"{what}; {_advice(error, directory)}") from error
 
 
 def _advice(error: OSError, directory: str) -> str:
@@ -126,13 +126,19 @@ def _advice(error: OSError, directory: str) -> str:
         case errno.EROFS:
             return f"mount {directory} read-write"
         case errno.EACCES | errno.EPERM:
-            status = os.stat(directory)
-            owner = f"mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}:{status.st_gid}"
-            return f"run as a user who may write there ({owner}; this is user {os.geteuid()})"
+            return f"run as a user who may write there{_owner(directory)}; this is user {os.geteuid()}"
         case errno.ENOSPC | errno.EDQUOT:
             return "make room on that file system"
         case _:
             return "trying again"
+
+
+def _owner(directory: str) -> str:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return " (a directory on the way is closed)"
+    return f" (mode {stat.S_IMODE(status.st_mode):04o}, owner {status.st_uid}:{status.st_gid})"
 
 
 def _remove_if_dead(path: str) -> None:

@@ -2,7 +2,6 @@
 
 import os
 
-from kubelet_plugin.api import podresources_v1 as v1
 from kubelet_plugin.api.transport import Channel
 from kubelet_plugin.errors import RpcError
 
@@ -24,6 +23,8 @@ async def held_devices(socket: str, resource_name: str) -> frozenset[str] | None
     """
     if not os.path.exists(socket):
         return None
+    from kubelet_plugin.api import podresources_v1 as v1  # noqa: PLC0415 -- most processes never lose a device
+
     try:
         async with Channel(socket) as channel:
             reply = await channel.call(

@@ -43,11 +43,12 @@ class Hooks:
         try:
             if inspect.iscoroutinefunction(hook):
                 return await self._await(name, hook(devices, *arguments), deadline)
-            return await self._run(name, hook, devices, *arguments, deadline=deadline)
+            result = await self._run(name, hook, devices, *arguments, deadline=deadline)
+            return await self._await(name, result, deadline) if inspect.isawaitable(result) else result
         except StuckError as error:
             raise self.error(name, devices, f"it was not done after {deadline:g} s") from error
-        except Exception as error:
-            raise self.error(name, devices, f"it raised {type(error).__name__}: {error}") from error
+        except _RaisedError as error:
+            raise self.error(name, devices, str(error)) from error.__cause__
 
     def error(self, name: str, devices: Sequence[Device], cause: str) -> HookError:
         """Make the error that names the resource, the hook, the devices and the cause."""
@@ -56,24 +57,24 @@ class Hooks:
     async def _run(self, name: str, hook: Callable[..., Any], *arguments: object, deadline: float) -> Any:
         key = object()
         try:
-            return await self._blocking.run(key, hook, *arguments, deadline=deadline)
-        except StuckError:
-            self._abandon(name, lambda: self._blocking.stuck(key))
-            raise
+            return await self._blocking.run(key, _called, hook, *arguments, deadline=deadline)
+        finally:
+            if self._blocking.stuck(key):
+                self._abandon(name, lambda: self._blocking.stuck(key))
 
     async def _await(self, name: str, awaitable: Awaitable[Any], deadline: float) -> Any:
         # Not asyncio.timeout: it would wait for a coroutine that ignores its cancellation.
-        future = asyncio.ensure_future(awaitable)
+        future = asyncio.ensure_future(_awaited(awaitable))
         try:
-            done, _ = await asyncio.wait({future}, timeout=deadline)
-        except asyncio.CancelledError:
-            future.cancel()
-            raise
-        if done:
-            return future.result()
-        future.cancel()
-        self._abandon(name, lambda: not future.done())
-        raise StuckError
+            await asyncio.wait({future}, timeout=deadline)
+        finally:
+            if not future.done():
+                future.cancel()
+                future.add_done_callback(lambda late: late.cancelled() or late.exception())
+                self._abandon(name, lambda: not future.done())
+        if not future.done():
+            raise StuckError
+        return future.result()
 
     def _abandon(self, name: str, hangs: Callable[[], bool]) -> None:
         self._abandoned.setdefault(name, []).append(hangs)
@@ -81,3 +82,32 @@ class Hooks:
     def _hangs(self, name: str) -> bool:
         self._abandoned[name] = [hangs for hangs in self._abandoned.get(name, ()) if hangs()]
         return bool(self._abandoned[name])
+
+
+class _RaisedError(Exception):
+    """A hook raised. Whatever it was, SystemExit included, it ends that one call and neither a thread nor the loop."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"it raised {type(error).__name__}: {error}")
+
+
+def _called(hook: Callable[..., Any], *arguments: object) -> Any:
+    try:
+        return hook(*arguments)
+    except BaseException as error:
+        raise _RaisedError(error) from error
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    try:
+        return await awaitable
+    except BaseException as error:
+        if is_cancelled():
+            raise
+        raise _RaisedError(error) from error
+
+
+def is_cancelled() -> bool:
+    """Tell whether somebody cancelled this task; if not, a CancelledError in it is a fault of its own code."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -43,11 +43,16 @@ def annotation_key(resource_name: str) -> str:
     return f"cdi.k8s.io/kubelet-plugin_{zlib.crc32(resource_name.encode()):08x}"  # hashlib takes 4 MiB
 
 
+def needs_cdi(device: Device, inject: Inject) -> bool:
+    """Tell whether a container would miss something of this device where its CDI name is not handed out."""
+    return inject.by_cdi_alone or bool(_beyond_v1beta1(device.edits))
+
+
 def check_deliverable(inject: Inject, devices: Sequence[Device]) -> None:
-    """Refuse devices whose edits the chosen way of injection would lose.
+    """Refuse devices with hooks or additional gids where CDI, which alone can carry them, is not used.
 
     Raises:
-        DeviceListError: A device has edits that only CDI can carry, and CDI is not used.
+        DeviceListError: There is such a device.
     """
     if inject.by_cdi:
         return
@@ -71,8 +76,12 @@ def answer(
         extra: What the plugin's `allocate` adds.
 
     Raises:
-        PluginError: `extra` holds what no field of the answer can carry.
+        PluginError: `extra` is not valid, or holds what no field of the answer can carry.
     """
+    try:
+        cdi.validate_edits(extra)
+    except cdi.Error as error:
+        raise PluginError(f"allocate() returned edits that cannot be: {error}") from error
     if beyond := _beyond_v1beta1(extra):
         raise PluginError(f"allocate() returned {beyond}, which only a device's own edits can bring, through CDI")
     edits = extra if inject.by_cdi_alone else cdi.merge(*(device.edits for device in devices), extra)

@@ -1,16 +1,18 @@
 """The latest list of a resource's devices, for whoever streams it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
 from kubelet_plugin import cdi
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.api.transport import MESSAGE_LIMIT
 from kubelet_plugin.api.wire import Encoded, encode
+from kubelet_plugin.cdi import ContainerEdits
 from kubelet_plugin.errors import DeviceListError, ListTooLargeError
 from kubelet_plugin.runtime.device import Device, Health
 
 _SHOWN = 5  # ids in a message for people
+_HEALTHS = frozenset(Health)
 
 
 class DeviceList:
@@ -21,7 +23,7 @@ class DeviceList:
         devices: The devices.
 
     Raises:
-        DeviceListError: It is not a list of devices with distinct, valid ids.
+        DeviceListError: There is something else than a device, an invalid one, or an id twice.
         ListTooLargeError: Its message is over the 4 MiB a kubelet accepts.
     """
 
@@ -29,16 +31,32 @@ class DeviceList:
 
     def __init__(self, resource_name: str, devices: Iterable[Device]) -> None:
         self.devices = tuple(devices)
-        self.by_id = {device.id: device for device in self.devices if _is_valid(resource_name, device)}
-        if len(self.by_id) != len(self.devices):
-            raise DeviceListError(f"{resource_name}: the id {_duplicate(self.devices)!r} is on the list twice")
+        self.by_id: dict[str, Device] = {}
+        edits: dict[str, ContainerEdits] = {}
+        for device in self.devices:
+            try:
+                _check(device, self.by_id)
+                _check_edits(device, edits)
+            except DeviceListError as error:
+                raise DeviceListError(f"{resource_name}: {error}") from error
+            self.by_id[device.id] = device
         self.message = Encoded(encode(v1beta1.ListAndWatchResponse(devices=[_message(d) for d in self.devices])))
         if len(self.message.data) > MESSAGE_LIMIT:
             raise _too_large(resource_name, len(self.devices), len(self.message.data))
 
-    def unhealthy(self, reason: str) -> tuple[Device, ...]:
-        """The same devices, all Unhealthy for one reason."""
-        return tuple(Device(d.id, d.edits, Health.UNHEALTHY, reason, d.numa_nodes, d.cdi_device) for d in self.devices)
+
+def id_fault(device: object) -> str:
+    """Say why a device's names cannot be, or an empty string."""
+    if not isinstance(device, Device):
+        return ""
+    for name in (device.id, device.cdi_device or device.id):
+        try:
+            cdi.validate_device_name(name)
+        except cdi.Error as error:
+            return f"{name!r} cannot be a device's id: {error}"
+        except TypeError:
+            return f"{name!r} cannot be a device's id: it is no text"
+    return ""
 
 
 def check_size(resource_name: str, ids: Iterable[str]) -> None:
@@ -62,29 +80,38 @@ def _too_large(resource_name: str, count: int, size: int) -> ListTooLargeError:
     )
 
 
-def _is_valid(resource_name: str, device: object) -> bool:
+def _check(device: object, listed: Mapping[str, Device]) -> None:
     if not isinstance(device, Device):
-        raise DeviceListError(f"{resource_name}: devices() yielded a {type(device).__name__} among its devices")
-    if device.numa_nodes and min(device.numa_nodes) < 0:
-        raise DeviceListError(f"{resource_name}: device {device.id!r} is on NUMA node -1: leave an unknown node out")
-    for name in {device.id, device.cdi_name}:
-        try:
-            cdi.validate_device_name(name)
-        except cdi.Error as error:
-            raise DeviceListError(f"{resource_name}: {name!r} cannot be a device's id: {error}") from error
-    return True
+        raise DeviceListError(f"devices() yielded a {type(device).__name__} among its devices")
+    if fault := id_fault(device):
+        raise DeviceListError(fault)
+    if device.id in listed:
+        raise DeviceListError(f"the id {device.id!r} is on the list twice")
+    if device.health not in _HEALTHS:
+        raise DeviceListError(f"device {device.id!r} is {device.health!r}, neither Healthy nor Unhealthy")
+    nodes: object = device.numa_nodes
+    if not isinstance(nodes, tuple) or not all(isinstance(node, int) and node >= 0 for node in nodes):
+        raise DeviceListError(f"device {device.id!r} is on NUMA nodes {nodes!r}: give a tuple, leave unknown ones out")
 
 
-def _duplicate(devices: Sequence[Device]) -> str:
-    seen: set[str] = set()
-    return next(device.id for device in devices if device.id in seen or seen.add(device.id))  # type: ignore[func-returns-value]
+def _check_edits(device: Device, edits: dict[str, ContainerEdits]) -> None:
+    """Check the edits of a device; Healthy shares of one device must have the same, for CDI knows it once."""
+    others = edits.get(device.cdi_name)
+    if others is device.edits:
+        return
+    try:
+        cdi.validate_edits(device.edits)
+    except cdi.Error as error:
+        raise DeviceListError(f"device {device.id!r} has edits that cannot be: {error}") from error
+    if device.health == Health.HEALTHY and edits.setdefault(device.cdi_name, device.edits) != device.edits:
+        raise DeviceListError(f"two devices are {device.cdi_name!r} in CDI, and have different edits")
 
 
 def _message(device: Device) -> v1beta1.Device:
     topology = None
     if device.numa_nodes:
         topology = v1beta1.TopologyInfo(nodes=[v1beta1.NUMANode(ID=node) for node in device.numa_nodes])
-    return v1beta1.Device(ID=device.id, health=device.health.value, topology=topology)
+    return v1beta1.Device(ID=device.id, health=str(device.health), topology=topology)
 
 
 class Inventory:

@@ -33,7 +33,7 @@ class DevicePlugin(ABC):
     def devices(self) -> AsyncIterator[Sequence[Device]]:
         """Yield the complete list of devices: first at once, then whenever anything about it changed.
 
-        Written as an async generator. Lists equal to the last one cost nothing, so yield when in doubt. A generator
+        Written as an async generator. A list equal to the last one goes no further, so yield when in doubt. A generator
         that returns has said its last word: its list stays. One that raises is reported and begun anew after a while;
         until then the last list stays.
 
@@ -69,8 +69,7 @@ class DevicePlugin(ABC):
         Returns:
             The chosen devices, all of them from `available`. The kubelet takes it as a hint.
         """
-        del must_include
-        return available[:size]
+        return [*must_include, *(device for device in available if device not in must_include)][:size]
 
     def pre_start_container(self, devices: Sequence[Device]) -> Awaitable[None] | None:
         """Make devices ready, just before each start of a container that holds them.

@@ -8,11 +8,13 @@ import asyncio
 
 from kubelet_plugin.api.transport import Server
 from kubelet_plugin.discovery import Changes
-from kubelet_plugin.errors import TransientError
+from kubelet_plugin.errors import DirectoryLockedError, TransientError
 from kubelet_plugin.runtime.endpoint import Endpoint
 from kubelet_plugin.runtime.registration import Registration, kubelet_socket
 from kubelet_plugin.runtime.settings import Backoff, Settings
 from kubelet_plugin.runtime.statelog import INFO, WARNING, StateLog
+
+_PATIENCE = 1.0  # seconds; others of our kind lock the directory for less than a millisecond
 
 
 class OurSocket:
@@ -44,10 +46,12 @@ class OurSocket:
         try:
             endpoint = Endpoint.claim(self.path)
         except TransientError as error:
-            self._log.say("socket", WARNING, str(error))
-            return self._backoff.next()
-        await self._server.listen(endpoint.listener)
+            pause = self._backoff.next()
+            if not isinstance(error, DirectoryLockedError) or pause >= _PATIENCE:
+                self._log.say("socket", WARNING, str(error))
+            return pause
         self._endpoint = endpoint
+        await self._server.listen(endpoint.listener)
         self._backoff.reset()
         self._log.say("socket", INFO, f"serving at {self.path}")
         return 0

@@ -45,7 +45,7 @@ class Registration:
         self._kubelet: tuple[int, int, int] | None = None
         self._registering: asyncio.Task[None] | None = None
         self._registered_at: float | None = None
-        self._stream = 0  # the first stream that was opened after our Register began: the kubelet's
+        self._first = self._last = 0  # the streams of which one is the kubelet's
         self._next_try = 0.0
 
     def advance(self, now: float) -> float:
@@ -91,9 +91,9 @@ class Registration:
             self._registering = None
 
     def _watch_stream(self, registered_at: float, now: float) -> float:
-        if self._streams.is_open(self._stream):
+        opened = self._streams.serial >= self._first
+        if opened and self._streams.are_open(self._first, self._last):
             return self._settings.tick
-        opened = self._streams.serial >= self._stream
         patience = registered_at + self._settings.stream_deadline - now
         if not opened and patience > 0:
             return patience
@@ -110,7 +110,7 @@ class Registration:
         return pause
 
     def _register(self) -> None:
-        self._stream = self._streams.serial + 1
+        self._first = self._streams.serial + 1
         call = register(self._socket, self._request, timeout=self._settings.register_deadline)
         self._registering = asyncio.create_task(call)
         self._registering.add_done_callback(lambda _: self._wake.set())
@@ -125,6 +125,7 @@ class Registration:
         else:
             self._log.say("kubelet", INFO, f"registered with the kubelet at {self._socket}")
             self._registered_at = now
+            self._last = max(self._first, self._streams.serial)
 
 
 def kubelet_socket(plugin_dir: str) -> str:
@@ -147,6 +148,8 @@ async def register(socket: str, request: v1beta1.RegisterRequest, *, timeout: fl
         async with Channel(socket) as channel:
             await channel.call(v1beta1.Registration.REGISTER, request, timeout=timeout)
     except RpcError as error:
+        if error.code == "UNAVAILABLE":
+            raise RegistrationError(f"the kubelet at {socket} broke off: {error.message}") from error
         raise RegistrationError(f"the kubelet refused to register {request.resource_name}: {error}") from error
     except TimeoutError as error:
         raise RegistrationError(f"the kubelet at {socket} did not answer Register in {timeout:g} s") from error

@@ -55,8 +55,13 @@ class Retention:
             now: The time in seconds.
         """
         for device_id in expired:
-            if (entry := self._lost.pop(device_id, None)) and device_id in held:
-                self._lost[device_id] = (entry[0], now + self._grace)
+            device, until = self._lost.get(device_id, (None, now))
+            if device is None or until > now:
+                continue  # it is back, or was lost anew, since it was asked who holds it
+            if device_id in held:
+                self._lost[device_id] = (device, now + self._grace)
+            else:
+                del self._lost[device_id]
 
     def next_expiry(self) -> float | None:
         """When the next lost device's time is over; None when none is lost."""

@@ -11,7 +11,7 @@ from kubelet_plugin.cdi import ContainerEdits
 from kubelet_plugin.errors import DeviceUnavailableError, PluginError, RpcError
 from kubelet_plugin.runtime.device import NO_EDITS, Device, Health
 from kubelet_plugin.runtime.hooks import Hooks
-from kubelet_plugin.runtime.inject import answer
+from kubelet_plugin.runtime.inject import answer, needs_cdi
 from kubelet_plugin.runtime.inventory import Inventory, shown
 from kubelet_plugin.runtime.plugin import DevicePlugin
 from kubelet_plugin.runtime.settings import Settings
@@ -104,12 +104,14 @@ class Service:
         if self._spec is None:
             return ()
         try:
-            return self._spec.names(devices)
+            names = self._spec.names(devices)
         except cdi.Error as error:
-            if self._settings.inject.by_cdi_alone:
+            if any(needs_cdi(device, self._settings.inject) for device in devices):
                 raise RpcError("FAILED_PRECONDITION", f"{self._plugin.resource_name}: {error}") from error
-            self._log.say("cdi", WARNING, f"answering with device specs alone: {error}")
+            self._log.say("answer", WARNING, f"answering with device specs alone: {error}")
             return ()
+        self._log.forget("answer")
+        return names
 
     async def get_preferred_allocation(
         self, request: v1beta1.PreferredAllocationRequest
@@ -160,7 +162,7 @@ class Service:
     def _healthy(self, ids: Iterable[str]) -> list[Device]:
         devices = [self._device(device_id) for device_id in ids]
         for device in devices:
-            if device.health is not Health.HEALTHY:
+            if device.health != Health.HEALTHY:
                 raise self._refusal("FAILED_PRECONDITION", device.id, f"it is Unhealthy: {device.reason}")
         return devices
 

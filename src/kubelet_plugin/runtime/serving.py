@@ -3,7 +3,6 @@
 import asyncio
 import logging
 import os
-import re
 import signal
 from collections.abc import Sequence
 
@@ -12,7 +11,9 @@ from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.api.transport import Server
 from kubelet_plugin.errors import ConfigurationError
 from kubelet_plugin.runtime.endpoint import socket_name
+from kubelet_plugin.runtime.hooks import is_cancelled
 from kubelet_plugin.runtime.inventory import Inventory
+from kubelet_plugin.runtime.names import check_resource_name
 from kubelet_plugin.runtime.plugin import DevicePlugin
 from kubelet_plugin.runtime.reconcile import OurSocket, stay_registered
 from kubelet_plugin.runtime.registration import Registration
@@ -28,43 +29,27 @@ logger = logging.getLogger("kubelet_plugin.runtime")
 _DEFAULTS = Settings()
 _FAREWELL = 0.5  # seconds for streams to end, before the process goes regardless
 
-_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
-_RESOURCE_NAME = re.compile(rf"(?P<domain>{_LABEL}(\.{_LABEL})*)/(?P<name>([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])")
-
-
-def check_resource_name(name: str) -> None:
-    """Refuse a name that a kubelet would not accept as an extended resource.
-
-    Raises:
-        ConfigurationError: With the rule that is broken.
-    """
-    match = _RESOURCE_NAME.fullmatch(name)
-    if not match:
-        raise ConfigurationError(
-            f"the resource name {name!r} is not DOMAIN/NAME: a DNS domain in lower case, one slash, and a name of "
-            "letters, digits, '-', '_' and '.' that begins and ends with a letter or digit"
-        )
-    if "kubernetes.io/" in name or name.startswith("requests."):
-        raise ConfigurationError(f"the resource name {name!r} is in a domain reserved for Kubernetes itself")
-    if len(match["domain"]) > 244 or len(match["name"]) > 63:  # noqa: PLR2004 -- the rule's own figures
-        raise ConfigurationError(
-            f"the resource name {name!r} is too long: a domain of at most 244 characters, a name of at most 63"
-        )
-
 
 def check(plugins: Sequence[DevicePlugin], settings: Settings = _DEFAULTS) -> None:
     """Refuse what can be known to fail before anything is started.
 
     Raises:
-        ConfigurationError: A resource name, a CDI kind or the directory cannot work, or two plugins are one resource.
+        ConfigurationError: There is no plugin, a resource name, a CDI kind or the directory cannot work, or two plugins
+            are in each other's way.
     """
-    names = [plugin.resource_name for plugin in plugins]
+    if not plugins:
+        raise ConfigurationError("there is no plugin to serve")
+    taken: dict[str, str] = {}
     for plugin in plugins:
         check_resource_name(plugin.resource_name)
-        _kind(plugin)
-        socket_name(plugin.resource_name, settings.plugin_dir)
-        if names.count(plugin.resource_name) > 1:
-            raise ConfigurationError(f"two plugins offer the one resource {plugin.resource_name}")
+        files = [os.path.join(settings.plugin_dir, socket_name(plugin.resource_name, settings.plugin_dir))]
+        if settings.inject.by_cdi:
+            files.append(cdi.spec_path(_kind(plugin), settings.cdi_dir))
+        for file in files:
+            if file in taken:
+                both = f"{taken[file]} and {plugin.resource_name}"
+                raise ConfigurationError(f"{both} would share the file {file}: serve one of them, or name it otherwise")
+            taken[file] = plugin.resource_name
 
 
 def _kind(plugin: DevicePlugin) -> str:
@@ -152,6 +137,8 @@ async def _persist(plugin: DevicePlugin, settings: Settings) -> None:
         try:
             await serve(plugin, settings)
         except Exception as error:  # noqa: BLE001 -- whatever it is, the other plugins go on
+            if is_cancelled():
+                return
             StateLog(logger, plugin.resource_name).event(
                 ERROR, f"serving failed: {type(error).__name__}: {error}; beginning anew", error=error
             )

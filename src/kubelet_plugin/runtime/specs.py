@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Sequence
 
 from kubelet_plugin import cdi
-from kubelet_plugin.runtime.device import Device
+from kubelet_plugin.runtime.device import Device, Health
 
 
 class SpecFile:
@@ -21,19 +21,27 @@ class SpecFile:
         self.kind = kind
         self.directory = directory
         self._vendor, self._class = kind.split("/", 1)
-        self._spec: cdi.Spec | None = None
+        self._edits: dict[str, cdi.ContainerEdits] = {}
         self.path = cdi.spec_path(kind, directory)
         self._written: tuple[int, int, int] | None = None
 
     def write(self, devices: Iterable[Device]) -> None:
-        """Bring the file in line with these devices. A file that says the same already is left alone.
+        """Bring the file in line with these devices; it is written only where it differs.
+
+        An Unhealthy device keeps the edits it is written with: they cannot be handed out, and the bad news is not to
+        wait for a disk.
 
         Raises:
             cdi.Error: It could not be written; the file that was there is unharmed.
         """
-        edits = {device.cdi_name: device.edits for device in devices if device.edits}
-        self._spec = cdi.Spec(self.kind, tuple(cdi.Device(name, edits) for name, edits in edits.items()))
-        self._written = None
+        edits: dict[str, cdi.ContainerEdits] = {}
+        for device in devices:
+            if device.edits:
+                known = self._edits.get(device.cdi_name) if device.health == Health.UNHEALTHY else None
+                edits.setdefault(device.cdi_name, known or device.edits)
+        if edits != self._edits:
+            self._edits = edits
+            self._written = None
         self.ensure()
 
     def ensure(self) -> None:
@@ -42,11 +50,10 @@ class SpecFile:
         Raises:
             cdi.Error: It could not be written.
         """
-        if self._spec is None or not self._spec.devices:
-            return
-        if self._written is None or self._identity() != self._written:
+        if self._edits and (self._written is None or self._identity() != self._written):
             self._written = None
-            cdi.write(self._spec, self.directory)
+            devices = tuple(cdi.Device(name, edits) for name, edits in self._edits.items())
+            cdi.write(cdi.Spec(self.kind, devices), self.directory)
             self._written = self._identity()
 
     def names(self, devices: Sequence[Device]) -> tuple[str, ...]:
@@ -59,9 +66,9 @@ class SpecFile:
         names = dict.fromkeys(device.cdi_name for device in devices if device.edits)
         return tuple(cdi.qualified_name(self._vendor, self._class, name) for name in names)
 
-    def _identity(self) -> tuple[int, int, int]:
+    def _identity(self) -> tuple[int, int, int] | None:
         try:
             status = os.stat(self.path)
         except OSError:
-            return (0, 0, 0)
+            return None
         return (status.st_ino, status.st_ctime_ns, status.st_size)

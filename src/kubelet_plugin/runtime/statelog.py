@@ -18,17 +18,18 @@ class StateLog:
         self._resource = resource
         self._said: dict[str, str] = {}
 
-    def say(self, subject: str, level: int, message: str) -> None:
+    def say(self, subject: str, level: int, message: str, *, error: BaseException | None = None) -> None:
         """Log a message, unless it is what was said of this subject last.
 
         Args:
             subject: What the message is about, such as `socket`.
             level: A level of the standard library's logging.
             message: One line.
+            error: The fault of a plugin's code, whose traceback helps its author.
         """
         if self._said.get(subject) != message:
             self._said[subject] = message
-            self.event(level, message)
+            self.event(level, message, error=error)
 
     def forget(self, subject: str) -> None:
         """Let the next message about this subject be logged whatever it is."""

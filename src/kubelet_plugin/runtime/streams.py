@@ -31,6 +31,6 @@ class Streams:
         self._open.discard(stream)
         self._ended()
 
-    def is_open(self, stream: int) -> bool:
-        """Tell whether this stream goes on."""
-        return stream in self._open
+    def are_open(self, first: int, last: int) -> bool:
+        """Tell whether the streams with these numbers, and those between, all go on."""
+        return self._open.issuperset(range(first, last + 1))

@@ -1,15 +1,18 @@
 """From what a plugin yields to what the inventory offers: retained, written to the CDI spec, logged."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
-from contextlib import aclosing
+import contextlib
+import inspect
+from collections.abc import Iterable
+from dataclasses import replace
 
 from kubelet_plugin import cdi
 from kubelet_plugin.errors import DeviceListError, ListTooLargeError, PluginError
-from kubelet_plugin.runtime.device import Device
+from kubelet_plugin.runtime.device import Device, Health
 from kubelet_plugin.runtime.holders import held_devices
-from kubelet_plugin.runtime.inject import check_deliverable
-from kubelet_plugin.runtime.inventory import DeviceList, Inventory, shown
+from kubelet_plugin.runtime.hooks import is_cancelled
+from kubelet_plugin.runtime.inject import check_deliverable, needs_cdi
+from kubelet_plugin.runtime.inventory import DeviceList, Inventory, id_fault, shown
 from kubelet_plugin.runtime.plugin import DevicePlugin
 from kubelet_plugin.runtime.retention import Retention
 from kubelet_plugin.runtime.settings import Backoff, Settings
@@ -54,10 +57,10 @@ class Supply:
 
     async def first(self) -> None:
         """Wait for the first list; where the plugin takes too long over it, offer an empty one."""
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._settings.first_list_deadline):
                 await self._inventory.first()
-        except TimeoutError:
+        if self._inventory.latest is None:
             patience = self._settings.first_list_deadline
             self._log.event(WARNING, f"devices() yielded no list in {patience:g} s: offering none until it does")
             self._inventory.replace(DeviceList(self._resource_name, ()))
@@ -69,31 +72,55 @@ class Supply:
         while True:
             begun = loop.time()
             try:
-                async with aclosing(self._plugin.devices()) as lists:  # type: ignore[type-var]
-                    async for devices in lists:
-                        self._take(devices)
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the last list stays
+                await self._take_all()
+            except BaseException as error:
+                if is_cancelled():  # by us: what the generator raises meanwhile is no news
+                    raise asyncio.CancelledError from error
                 what = f"devices() raised {type(error).__name__}: {error}; the last list stays, trying again"
-                self._log.event(ERROR, f"{self._resource_name}: {what}", error=error)
+                self._log.say("devices", ERROR, f"{self._resource_name}: {what}", error=error)
             else:
                 return
             if loop.time() - begun >= _STEADY:
                 backoff.reset()
             await asyncio.sleep(backoff.next())
 
-    def _take(self, devices: Sequence[Device]) -> None:
+    async def _take_all(self) -> None:
+        lists = self._plugin.devices()
+        if inspect.iscoroutine(lists):
+            lists.close()
+            raise TypeError("it is a coroutine function; write it as an async generator, with `yield`")
+        try:
+            async for devices in lists:
+                self._take(devices)
+                await asyncio.sleep(0)  # a generator that awaits nothing must not keep others from running
+        finally:
+            if aclose := getattr(lists, "aclose", None):
+                await aclose()
+
+    def _take(self, devices: object) -> None:
         try:
             if not isinstance(devices, Iterable):
                 raise DeviceListError(f"{self._resource_name}: devices() yielded a {type(devices).__name__}")
-            yielded = DeviceList(self._resource_name, devices)
-            check_deliverable(self._settings.inject, yielded.devices)
+            named = self._named(tuple(devices))
+            if self._yielded is None or named != self._yielded.devices:
+                yielded = DeviceList(self._resource_name, named)
+                check_deliverable(self._settings.inject, yielded.devices)
+                self._yielded = yielded
         except PluginError as error:
             self._log.say("devices", ERROR, f"{error}; the last good list stays")
             return
         self._log.forget("devices")
-        self._yielded = yielded
         self._offer()
         self._wake.set()
+
+    def _named(self, devices: tuple[Device, ...]) -> tuple[Device, ...]:
+        """Leave out devices whose names cannot be: one odd file in /dev must not cost all others."""
+        faults = {index: fault for index, device in enumerate(devices) if (fault := id_fault(device))}
+        if not faults:
+            self._log.forget("ids")
+            return devices
+        self._log.say("ids", ERROR, f"{self._resource_name}: {'; '.join(faults.values())}: left out of the list")
+        return tuple(device for index, device in enumerate(devices) if index not in faults)
 
     async def _keep(self) -> None:
         """Look after what changes with time alone: lost devices, and the spec file."""
@@ -122,30 +149,33 @@ class Supply:
         fault = self._write_spec(devices)  # before the list: a name is handed out only when its spec is on disk
         if (devices, fault) == (self._devices, self._spec_fault):
             return
-        self._spec_fault = fault
-        self._log_changes(self._devices or (), devices)
-        self._devices = devices
-        self._inventory.replace(self._list(devices, fault))
+        self._devices, self._spec_fault = devices, fault
+        before = self._inventory.latest.devices if self._inventory.latest else ()
+        latest = self._list(tuple(self._judged(device) for device in devices) if fault else devices)
+        self._log_changes(before, latest.devices)
+        self._inventory.replace(latest)
 
-    def _list(self, devices: tuple[Device, ...], fault: str) -> DeviceList:
+    def _judged(self, device: Device) -> Device:
+        """Hold back a device that cannot be had without the spec, while that is not on disk."""
+        if needs_cdi(device, self._settings.inject) and device.health == Health.HEALTHY:
+            return replace(device, health=Health.UNHEALTHY, reason=self._spec_fault)
+        return device
+
+    def _list(self, devices: tuple[Device, ...]) -> DeviceList:
         assert self._yielded is not None
-        if fault and self._settings.inject.by_cdi_alone:
-            return DeviceList(self._resource_name, self._yielded.unhealthy(fault))
-        if len(devices) == len(self._yielded.devices):
+        if devices == self._yielded.devices:
             return self._yielded
         try:
             return DeviceList(self._resource_name, devices)
-        except ListTooLargeError:  # with the lost ones alone: those are worth less than the list
+        except ListTooLargeError as error:
+            self._log.say("list", ERROR, f"{error}; listing what was found alone")
             return self._yielded
 
     def _write_spec(self, devices: tuple[Device, ...]) -> str:
         if self._spec is None:
             return ""
         try:
-            if devices == self._devices:
-                self._spec.ensure()
-            else:
-                self._spec.write(devices)
+            self._spec.write(devices)
         except cdi.Error as error:
             self._log.say("cdi", ERROR, f"the CDI spec is not on disk: {error}")
             return str(error)

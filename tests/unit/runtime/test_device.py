@@ -28,3 +28,9 @@ def test_an_absent_node_becomes_an_unhealthy_device_with_a_mode_all_the_same() -
     device = Device.from_node("kvm0", node(present=False, mode=0, reason="absent"))
     assert (device.health, device.reason) == (Health.UNHEALTHY, "absent")
     assert device.edits.device_nodes[0].file_mode == 0o660
+
+
+def test_a_symbolic_link_is_offered_under_its_own_path_and_leads_to_the_node() -> None:
+    link = Node("/dev/by-id", True, 0o660, 0, 0, healthy=True, reason="", target="/dev/ttyUSB0")
+    (edit,) = Device.from_node("by-id", link).edits.device_nodes
+    assert (edit.path, edit.host_path) == ("/dev/by-id", "/dev/ttyUSB0")

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from kubelet_plugin.errors import ConfigurationError
-from kubelet_plugin.runtime import Device, DevicePlugin
-from kubelet_plugin.runtime.serving import check, check_resource_name
+from kubelet_plugin.runtime import Device, DevicePlugin, Inject, Settings
+from kubelet_plugin.runtime.names import check_resource_name
+from kubelet_plugin.runtime.serving import check
 
 
 class Plugin(DevicePlugin):
@@ -53,8 +54,30 @@ def test_any_other_name_is_refused_and_quoted(name: str) -> None:
 
 
 def test_two_plugins_of_one_resource_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="two plugins offer the one resource example"):
+    with pytest.raises(ConfigurationError, match="would share the file"):
         check([Plugin("example.com/kvm"), Plugin("example.com/kvm")])
+
+
+def test_two_resources_with_one_socket_name_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match=r"x\.y/z and x/y\.z would share the file .*/x\.y\.z\.sock"):
+        check([Plugin("x.y/z"), Plugin("x/y.z")])
+
+
+@pytest.mark.parametrize("kind", ["example.com/kvm", "example.com-kvm/kvm"])
+def test_two_plugins_with_one_spec_file_are_refused(kind: str) -> None:
+    other = "example.com/kvm" if kind == "example.com/kvm" else "example.com/kvm-kvm"
+    with pytest.raises(ConfigurationError, match="would share the file /var/run/cdi"):
+        check([Plugin("example.com/a", cdi_kind=kind), Plugin("example.com/b", cdi_kind=other)])
+
+
+def test_without_cdi_their_kinds_do_not_matter() -> None:
+    plugins = [Plugin("example.com/a", cdi_kind="example.com/kvm"), Plugin("example.com/b", cdi_kind="example.com/kvm")]
+    check(plugins, Settings(inject=Inject.DEVICE_SPEC))
+
+
+def test_no_plugin_at_all_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="no plugin"):
+        check([])
 
 
 def test_a_cdi_kind_that_would_crash_a_runtime_is_refused() -> None:

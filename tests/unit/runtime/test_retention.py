@@ -54,3 +54,12 @@ def test_without_grace_nothing_is_kept() -> None:
     retention = Retention(0)
     retention.apply([ONE, TWO], now=0)
     assert retention.apply([ONE], now=10) == (ONE,)
+
+
+def test_a_device_lost_anew_while_it_is_asked_who_holds_it_keeps_its_new_time() -> None:
+    retention = lost_two()
+    expired = retention.expired(310)
+    retention.apply([ONE, TWO], now=311)
+    retention.apply([ONE], now=312)
+    retention.settle(expired, held=(), now=313)
+    assert retention.next_expiry() == 612
