@@ -75,7 +75,7 @@ proto: $(STAMP) ## Generate the message classes from the .proto files
 
 constraints: $(STAMP) ## Resolve the newest versions of all dependencies into constraints.txt
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
-	  --upgrade --group dev --output-file constraints.txt pyproject.toml
+	  --upgrade --extra dev --output-file constraints.txt pyproject.toml
 
 clean: ## Remove what was built here (not the cache in ~/.cache/kubelet-plugin)
 	rm -rf $(VENV) dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
