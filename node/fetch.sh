@@ -3,12 +3,15 @@
 # system and no root is needed (apt runs on a private state, packages are unpacked, not installed).
 #
 #   sh node/fetch.sh [COMPONENT...]     fetch or build; what is there is kept
-#                                       default: containerd runc busybox cni pause kvm-check kubelet; also: sample-device-plugin
+#                                       default: kubelet containerd runc busybox cni pause kvm-check; also: sample-device-plugin
 #   sh node/fetch.sh path COMPONENT     print where it is (no network); fails when it has not been fetched
 #
-# The machine's own runc, static busybox and CNI plugins are preferred. containerd is always trixie's 1.7 (bookworm's 1.6
-# knows no CDI). pause and kvm-check are compiled with cc, or, where there is none, with a gcc unpacked into the cache.
-# sample-device-plugin is upstream's Go plugin, built from the same source package as the kubelet, to measure against.
+# The machine's own runc, static busybox and CNI plugins are preferred. containerd suits the kubelet, and both may be there:
+# trixie's 1.7 (bookworm's 1.6 knows no CDI, and 2.x no CRI v1alpha2, which is all that kubelet 1.20 speaks), but sid's 2.x for
+# kubelets from 1.36 on, the first that upstream recommends no 1.x for; from 1.38 on they need 2.x's RuntimeConfig to start.
+# CONTAINERD=path is another one, with its shim and ctr beside it. pause and kvm-check are compiled with cc, or, where there is
+# none, with a gcc unpacked into the cache. sample-device-plugin is upstream's Go plugin, built from the same source package as
+# the kubelet, to measure against.
 #
 # The kubelet is, in this order:
 #   1. KUBELET=path;
@@ -42,6 +45,7 @@ need() { # COMMAND PACKAGE
 
 VERSION=${KUBELET_VERSION:-}
 VERSION=${VERSION#v}
+CONTAINERD_2_SINCE=36 # the kubelet's minor version
 
 static() { ! ldd "$1" >/dev/null 2>&1; }
 own_or_cached() { # NAME DIRECTORY...: the first directory that has it, else the cache
@@ -54,13 +58,25 @@ own_or_cached() { # NAME DIRECTORY...: the first directory that has it, else the
 cached_kubelet() {
   if [ -x "$CACHE/kubelet-v$DEFAULT_VERSION" ]; then echo "$CACHE/kubelet-v$DEFAULT_VERSION"; else echo "$CACHE/kubelet"; fi
 }
+kubelet_minor() { # of the chosen kubelet; 0 where it is not there yet and no version was asked for
+  kubelet=$(where kubelet)
+  minor=$(if [ -x "$kubelet" ]; then "$kubelet" --version 2>/dev/null; else echo "v$VERSION"; fi | sed -nE 's/.*v[0-9]+\.([0-9]+)\..*/\1/p')
+  echo "${minor:-0}"
+}
+where_containerd() {
+  if [ -n "${CONTAINERD:-}" ]; then echo "$CONTAINERD"
+  elif [ "$(kubelet_minor)" -ge $CONTAINERD_2_SINCE ]; then echo "$CACHE/containerd-2/containerd"
+  else echo "$CACHE/containerd"
+  fi
+}
 where() { # COMPONENT
   case $1 in
   runc) own_or_cached runc /usr/sbin /usr/bin /usr/local/sbin /usr/local/bin ;;
   busybox) if [ -x /bin/busybox ] && static /bin/busybox; then echo /bin/busybox; else echo "$CACHE/busybox"; fi ;;
   cni) for d in /usr/lib/cni /opt/cni/bin "$CACHE/cni"; do if [ -x "$d/ptp" ] && [ -x "$d/host-local" ]; then break; fi; done; echo "$d" ;;
   kubelet) if [ -n "${KUBELET:-}" ]; then echo "$KUBELET"; elif [ -n "$VERSION" ]; then echo "$CACHE/kubelet-v$VERSION"; else cached_kubelet; fi ;;
-  containerd | pause | kvm-check | sample-device-plugin) echo "$CACHE/$1" ;;
+  containerd) where_containerd ;;
+  pause | kvm-check | sample-device-plugin) echo "$CACHE/$1" ;;
   *) die "no component is called $1" ;;
   esac
 }
@@ -68,7 +84,7 @@ present() { # COMPONENT
   found=$(where "$1")
   case $1 in
   cni) [ -x "$found/ptp" ] && [ -x "$found/host-local" ] ;;
-  containerd) [ -x "$found" ] && [ -x "$found-shim-runc-v2" ] && [ -x "$CACHE/ctr" ] ;;
+  containerd) [ -x "$found" ] && [ -x "$found-shim-runc-v2" ] && [ -x "$(dirname "$found")/ctr" ] ;;
   *) [ -x "$found" ] ;;
   esac
 }
@@ -81,15 +97,16 @@ archive() { # the Debian archive that apt uses here
   apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 'Component: main' |
     awk -v own="${VERSION_CODENAME:-stable}" '$1 == own || $1 ~ /^(oldstable|stable|testing|unstable|sid)$/ { print $2; exit }'
 }
+SUITES="bookworm trixie"
 apt_is_ready=
-apt_ready() { # indexes of the two Debian releases we take from, in a state of our own
+apt_ready() { # indexes of the Debian releases we take from, in a state of our own
   [ -z "$apt_is_ready" ] || return 0
   need apt-get apt; need dpkg-deb dpkg
   [ -f $KEYRING ] || die "$KEYRING is missing: apt-get install debian-archive-keyring"
   mirror=$(archive)
   [ -n "$mirror" ] || die "apt names no Debian archive on this machine: give one with MIRROR=url"
   mkdir -p "$W/apt/lists/partial" "$W/apt/cache/archives/partial" "$W/dl"
-  for suite in bookworm trixie; do echo "deb [arch=$ARCH signed-by=$KEYRING] $mirror $suite main"; done >"$W/apt/sources.list"
+  for suite in $SUITES; do echo "deb [arch=$ARCH signed-by=$KEYRING] $mirror $suite main"; done >"$W/apt/sources.list"
   echo "deb-src [signed-by=$KEYRING] $mirror bookworm main" >>"$W/apt/sources.list"
   say "reading Debian's package lists"
   apt update || die "Debian's package lists cannot be read from $mirror"
@@ -120,8 +137,20 @@ keep() { # FILE NAME: into the cache, complete or not at all
 # --- components -----------------------------------------------------------------------------------------------------
 
 get_containerd() {
-  unpack containerd/trixie "$W/containerd-deb"
-  for name in containerd-shim-runc-v2 ctr containerd; do keep "$W/containerd-deb/usr/bin/$name" $name; done
+  case $(where containerd) in
+  "$CACHE/containerd")
+    unpack containerd/trixie "$W/containerd-deb"
+    for name in containerd-shim-runc-v2 ctr containerd; do keep "$W/containerd-deb/usr/bin/$name" $name; done
+    ;;
+  "$CACHE/containerd-2/containerd")
+    SUITES="$SUITES sid" apt_is_ready=
+    unpack containerd/sid "$W/containerd-2-deb"
+    "$W/containerd-2-deb/usr/bin/containerd" --version >&2 || die "sid's containerd does not run here: give another with CONTAINERD=path"
+    rm -rf "$CACHE/.containerd-2.part" "$CACHE/containerd-2"
+    cp -r "$W/containerd-2-deb/usr/bin" "$CACHE/.containerd-2.part"; mv "$CACHE/.containerd-2.part" "$CACHE/containerd-2"
+    ;;
+  *) die "CONTAINERD=$CONTAINERD is not a program with containerd-shim-runc-v2 and ctr beside it" ;;
+  esac
 }
 get_runc() { # bookworm's: trixie's needs a newer libc
   unpack runc/bookworm "$W/runc-deb"
@@ -224,7 +253,7 @@ if [ "${1:-}" = path ]; then
   where "$2"
   exit
 fi
-[ $# -gt 0 ] || set -- containerd runc busybox cni pause kvm-check kubelet
+[ $# -gt 0 ] || set -- kubelet containerd runc busybox cni pause kvm-check # which containerd depends on the kubelet
 need dpkg dpkg; need flock util-linux
 ARCH=$(dpkg --print-architecture)
 case $ARCH in amd64 | arm64) ;; *) die "only amd64 and arm64 are known here, not $ARCH" ;; esac

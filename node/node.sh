@@ -15,7 +15,7 @@
 #   NODE_DEV=private *  a /dev of the node's own: kvm (where the host has it), crand0 and crand1 can be made, changed and
 #                       removed there without the host noticing (default: host, the host's /dev)
 #   NODE_CDI=host *     the host's /etc/cdi is seen, read-only (default: private, an empty one)
-#   KUBELET, KUBELET_VERSION *      which kubelet: see fetch.sh
+#   KUBELET, KUBELET_VERSION, CONTAINERD *     which kubelet and containerd: see fetch.sh
 #   KUBELET_CONFIG=file *           template of its configuration (default ../kubelet/kubelet.yaml)
 #   KUBELET_LOG=file *              its log (default R/kubelet.log)
 # In R: manifests/ (static pods), log/pods/, kubelet.log, containerd.log, node.log; images: localhost/busybox:1
@@ -154,7 +154,13 @@ prepare() { # R: directories, binaries, images, configuration
   python3 "$HERE/pack-image.py" "$R/images/busybox" localhost/busybox:1 "$R/images/busybox.tar" /bin/sh
   echo 'nameserver 127.0.0.1' >"$R/resolv.conf" # the host's may point into /run, which the node does not see
   sed -e "s|\${R}|$R|g" -e "s|\${CGROUP}|$CG|g" "${KUBELET_CONFIG:-$HERE/../kubelet/kubelet.yaml}" >"$R/kubelet.yaml"
-  if [ "$(kubelet_minor)" -ge 31 ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then echo 'failCgroupV1: false' >>"$R/kubelet.yaml"; fi
+  local minor
+  minor=$(kubelet_minor)
+  if [ "$minor" -ge 31 ] && [ ! -e /sys/fs/cgroup/cgroup.controllers ]; then setting failCgroupV1 false; fi # else 1.35+ refuses cgroup v1
+  if [ "$minor" -ge 31 ] && [ "$minor" -lt 36 ]; then setting featureGates '{ResourceHealthStatus: true}'; fi # 1.36's default
+}
+setting() { # NAME VALUE: of the kubelet, where its configuration says nothing
+  grep -q "^$1:" "$R/kubelet.yaml" || printf '\n%s: %s\n' "$1" "$2" >>"$R/kubelet.yaml"
 }
 kubelet_minor() { sed -E 's/.*v[0-9]+\.([0-9]+)\..*/\1/' "$R/kubelet.version"; }
 wipe() { # what a node leaves in R, but for its logs
@@ -355,31 +361,47 @@ configure_containerd() {
   ]
 }
 X
+  local cni version cri images bin pause pinned
+  cni=$(readlink "$R/bin/cni")
+  case $("$R/bin/containerd" --version) in
+  *' 1.'* | *' v1.'*)
+    version=2 cri='"io.containerd.grpc.v1.cri"' images="$cri.containerd" bin="bin_dir = \"$cni\""
+    pause='sandbox_image = "localhost/pause:1"' pinned=
+    ;;
+  *)
+    version=3 cri='"io.containerd.cri.v1.runtime"' images='"io.containerd.cri.v1.images"' bin="bin_dirs = [\"$cni\"]"
+    pause='' pinned='pinned_images = { sandbox = "localhost/pause:1" }'
+    ;;
+  esac
   # Of these, enable_cdi: containerd 1.7's default is false, and then CDI names are ignored in silence;
-  # restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox would fail, with a misleading message.
+  # restrict_oom_score_adj: without CAP_SYS_RESOURCE every sandbox would fail, with a misleading message;
+  # nri: on by default in 2.x, it would start what it finds in the machine's /opt/nri.
   cat >"$R/containerd.toml" <<X
-version = 2
+version = $version
 root = "$R/containerd/root"
 state = "$R/containerd/state"
 disabled_plugins = ["io.containerd.internal.v1.opt"]
 [grpc]
   address = "$R/containerd.sock"
-[plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "localhost/pause:1"
+[plugins."io.containerd.nri.v1.nri"]
+  disable = true
+[plugins.$cri]
   enable_cdi = true
   cdi_spec_dirs = ["/etc/cdi", "/var/run/cdi"]
   restrict_oom_score_adj = true
   disable_apparmor = true
   tolerate_missing_hugetlb_controller = true
-  [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "$(readlink "$R/bin/cni")"
+  $pause
+  [plugins.$cri.cni]
+    $bin
     conf_dir = "$R/cni"
-  [plugins."io.containerd.grpc.v1.cri".containerd]
-    snapshotter = "$snapshotter"
-    [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-      [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
-        BinaryName = "$(readlink "$R/bin/runc")"
+  [plugins.$cri.containerd.runtimes.runc]
+    runtime_type = "io.containerd.runc.v2"
+    [plugins.$cri.containerd.runtimes.runc.options]
+      BinaryName = "$(readlink "$R/bin/runc")"
+[plugins.$images]
+  snapshotter = "$snapshotter"
+  $pinned
 X
 }
 
