@@ -31,7 +31,6 @@ class OurSocket:
         self.path = path
         self._server = server
         self._log = log
-        self._tick = settings.tick
         self._backoff = Backoff(settings)
         self._endpoint: Endpoint | None = None
 
