@@ -163,7 +163,10 @@ setting() { # NAME VALUE: of the kubelet, where its configuration says nothing
   grep -q "^$1:" "$R/kubelet.yaml" || printf '\n%s: %s\n' "$1" "$2" >>"$R/kubelet.yaml"
 }
 kubelet_minor() { sed -E 's/.*v[0-9]+\.([0-9]+)\..*/\1/' "$R/kubelet.version"; }
-wipe() { # what a node leaves in R, but for its logs
+wipe() { # what a node leaves in R, but for its logs; a plugin that still runs may make its socket anew meanwhile
+  wiped || wiped || wiped
+}
+wiped() {
   rm -rf --one-file-system "${R:?}"/{bin,kubelet,cdi,etc-cdi,certs,manifests,cni,ipam,sysctl,dev,overlay,images,containerd,volume-plugins} \
     "$R"/{kubelet.yaml,kubelet.version,kubelet.link,containerd.toml,containerd.sock,containerd.sock.ttrpc,resolv.conf} "$R"/*.pid
 }

@@ -3,7 +3,9 @@
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from kubelet_plugin.cdi import ContainerEdits, DeviceNode
 from kubelet_plugin.runtime import Device, Health, Inject, Settings
 from kubelet_plugin.runtime.specs import SpecFile
 from tests.foreign import ForeignKubelet, Registered
-from tests.integration.serving import GivenPlugin, served, settings_for
+from tests.integration.serving import GivenPlugin, served, settings_for, told
 
 FILE = "example.com-thing.json"
 
@@ -217,3 +219,16 @@ def test_a_spec_that_vanishes_as_it_is_written_is_not_vouched_for(tmp_path: Path
     os.unlink(spec.path)
     assert spec.names([thing()]) == ("example.com/thing=thing0",)
     assert os.path.exists(spec.path)
+
+
+def test_an_instance_that_waits_for_the_socket_leaves_the_spec_alone(
+    kubelet: ForeignKubelet, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    left_alone = told(caplog, "answers at")
+    with served(GivenPlugin(thing(0o600)), settings=settings):
+        listed(kubelet)
+        before = Path(settings.cdi_dir, FILE).read_text()
+        with served(GivenPlugin(thing(0o666)), settings=replace(settings, tick=0.01)):
+            assert left_alone.wait(10)
+            assert not threading.Event().wait(0.1)  # several of its ticks
+            assert Path(settings.cdi_dir, FILE).read_text() == before

@@ -92,3 +92,17 @@ def test_sigterm_ends_the_process_within_a_second_though_a_hook_hangs(
 def test_two_plugins_of_one_resource_are_a_configuration_error(settings: Settings) -> None:
     process = start(settings, "Good", "Good")
     assert process.wait(10) == 1
+
+
+def test_a_program_that_sets_up_no_logging_gets_lines_on_standard_error(
+    kubelet: ForeignKubelet, settings: Settings
+) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, settings.plugin_dir, settings.cdi_dir, "Good"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    kubelet.registered().stream.next()
+    process.terminate()
+    _, log = process.communicate(timeout=10)
+    assert "Healthy resource=example.com/good device=good0" in log

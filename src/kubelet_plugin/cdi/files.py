@@ -19,14 +19,13 @@ _DIRECTORY_MODE = 0o755
 _TEMPORARY_PREFIX = ".cdi-"
 _TEMPORARY_SUFFIX = ".tmp"
 
-_ELSEWHERE = "such as /var/run/cdi"
 _REMEDIES = {
-    errno.EROFS: f"the file system is read-only: mount it writable, or give another directory, {_ELSEWHERE}",
-    errno.EACCES: f"write as a user who may (root), or give a directory that is yours, {_ELSEWHERE}",
-    errno.EPERM: f"write as a user who may (root), or give a directory that is yours, {_ELSEWHERE}",
+    errno.EROFS: "the file system is read-only: mount it writable, or give another directory",
+    errno.EACCES: "write as a user who may (root), or give a directory that is yours",
+    errno.EPERM: "write as a user who may (root), or give a directory that is yours",
     errno.ENOSPC: "free space on that file system",
     errno.EDQUOT: "free space in the quota of that file system",
-    errno.ENOENT: f"the directory cannot be made there: give another, {_ELSEWHERE}",
+    errno.ENOENT: "the directory cannot be made there: give another",
     errno.ENOTDIR: "something on the way is no directory: move it away, or give another directory",
     errno.EISDIR: "a directory has the name of the file: move it away",
     errno.ENAMETOOLONG: "choose a shorter vendor, class or directory",

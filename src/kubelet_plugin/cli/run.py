@@ -4,12 +4,12 @@ import os
 
 import click
 
-from kubelet_plugin.cli import lean, logs  # noqa: F401 -- lean comes before all that imports asyncio
+from kubelet_plugin.cli import lean  # noqa: F401 -- lean comes before all that imports asyncio
 from kubelet_plugin.errors import Error
 from kubelet_plugin.plugins import DOMAIN
 from kubelet_plugin.plugins.crand import CrandPlugin
 from kubelet_plugin.plugins.kvm import KvmPlugin
-from kubelet_plugin.runtime import CDI_DIR, PLUGIN_DIR, DevicePlugin, Inject, Settings, run
+from kubelet_plugin.runtime import CDI_DIR, PLUGIN_DIR, DevicePlugin, Inject, Settings, logs, run
 
 _HELP = """Serve devices to the kubelet of this node, until SIGTERM or Ctrl-C.
 

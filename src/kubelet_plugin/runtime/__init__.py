@@ -6,6 +6,7 @@
 `serving` puts the pieces together; `reconcile` keeps the socket in place and the kubelet's stream open.
 """
 
+from kubelet_plugin.runtime import logs
 from kubelet_plugin.runtime.device import Device, Health
 from kubelet_plugin.runtime.inject import Inject
 from kubelet_plugin.runtime.inventory import check_size
@@ -22,6 +23,7 @@ __all__ = [
     "Inject",
     "Settings",
     "check_size",
+    "logs",
     "run",
     "serve",
 ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kubelet_plugin.cdi import ContainerEdits, DeviceNode
+from kubelet_plugin.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from kubelet_plugin.discovery import Node
@@ -76,7 +77,12 @@ class Device:
         Returns:
             The device itself for a count of 1; else shares with the ids `ID::0` to `ID::count-1`, which all name this
             device in CDI. Raising a count later keeps the ids of the shares that were there.
+
+        Raises:
+            ConfigurationError: The count is below 1.
         """
+        if count < 1:
+            raise ConfigurationError(f"device {self.id} cannot be shared among {count} containers: give 1 or more")
         if count == 1:
             return (self,)
         rest = (self.edits, self.health, self.reason, self.numa_nodes, self.cdi_name)

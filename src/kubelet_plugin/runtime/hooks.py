@@ -45,8 +45,8 @@ class Hooks:
                 return await self._await(name, hook(devices, *arguments), deadline)
             result = await self._run(name, hook, devices, *arguments, deadline=deadline)
             return await self._await(name, result, deadline) if inspect.isawaitable(result) else result
-        except StuckError as error:
-            raise self.error(name, devices, f"it was not done after {deadline:g} s") from error
+        except StuckError:
+            raise self.error(name, devices, f"it was not done after {deadline:g} s") from None
         except _RaisedError as error:
             raise self.error(name, devices, str(error)) from error.__cause__
 

@@ -5,6 +5,7 @@ which event came, came twice, or was lost.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 from kubelet_plugin.api.transport import Server
 from kubelet_plugin.discovery import Changes
@@ -40,7 +41,7 @@ class OurSocket:
         Returns:
             0 when it is in place; else after how many seconds to try again, if nothing wakes us before.
         """
-        if self._endpoint and self._endpoint.is_in_place():
+        if self.is_ours():
             return 0
         try:
             endpoint = Endpoint.claim(self.path)
@@ -55,6 +56,10 @@ class OurSocket:
         self._log.say("socket", INFO, f"serving at {self.path}")
         return 0
 
+    def is_ours(self) -> bool:
+        """Tell whether the socket file is in place."""
+        return self._endpoint is not None and self._endpoint.is_in_place()
+
     async def close(self) -> None:
         """Remove the socket file if it is ours, and end all streams."""
         if self._endpoint:
@@ -63,15 +68,33 @@ class OurSocket:
 
 
 async def stay_registered(
-    socket: OurSocket, registration: Registration, wake: asyncio.Event, settings: Settings
+    socket: OurSocket,
+    begin: Callable[[], Awaitable[None]],
+    registration: Registration,
+    wake: asyncio.Event,
+    settings: Settings,
 ) -> None:
-    """Go on until cancelled; then leave nothing behind."""
+    """Go on until cancelled; then leave nothing behind.
+
+    Args:
+        socket: Our socket.
+        begin: Awaited once, as soon as the socket is ours: until then another instance may be at work.
+        registration: Our registration.
+        wake: Set when there is a reason to look again.
+        settings: Directories and times.
+    """
+    begun = False
     loop = asyncio.get_running_loop()
     with Changes([socket.path, kubelet_socket(settings.plugin_dir)], wake.set) as changes:
         try:
             while True:
                 wake.clear()
-                pause = await socket.hold() or registration.advance(loop.time())
+                pause = await socket.hold()
+                if not pause:
+                    if not begun:
+                        begun = True
+                        await begin()
+                    pause = registration.advance(loop.time())
                 try:
                     async with asyncio.timeout(pause):
                         await wake.wait()

@@ -10,6 +10,7 @@ from kubelet_plugin import cdi
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.api.transport import Server
 from kubelet_plugin.errors import ConfigurationError
+from kubelet_plugin.runtime import logs
 from kubelet_plugin.runtime.endpoint import socket_name
 from kubelet_plugin.runtime.hooks import is_cancelled
 from kubelet_plugin.runtime.inventory import Inventory
@@ -41,7 +42,9 @@ def check(plugins: Sequence[DevicePlugin], settings: Settings = _DEFAULTS) -> No
         raise ConfigurationError("there is no plugin to serve")
     taken: dict[str, str] = {}
     for plugin in plugins:
-        check_resource_name(plugin.resource_name)
+        if not isinstance(plugin, DevicePlugin):
+            raise ConfigurationError(f"{plugin!r} is no DevicePlugin: give an instance of a subclass of it")
+        check_resource_name(getattr(plugin, "resource_name", ""))
         files = [os.path.join(settings.plugin_dir, socket_name(plugin.resource_name, settings.plugin_dir))]
         if settings.inject.by_cdi:
             files.append(cdi.spec_path(_kind(plugin), settings.cdi_dir))
@@ -88,17 +91,23 @@ async def serve(plugin: DevicePlugin, settings: Settings = _DEFAULTS) -> None:
         options=service.options(),  # kubelets of 1.20's age read them here alone, newer ones never do
     )
     socket = OurSocket(path, Server(service.handlers(), name=plugin.resource_name), settings, log)
-    supply = Supply(plugin, inventory, spec, settings, log)
+    supply = Supply(plugin, inventory, spec, socket.is_ours, settings, log)
+    registration = Registration(request, streams, wake, settings, log)
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(supply.run())
-        await supply.first()
-        await stay_registered(socket, Registration(request, streams, wake, settings, log), wake, settings)
+
+        async def begin() -> None:
+            tasks.create_task(supply.run())
+            await supply.first()
+
+        await stay_registered(socket, begin, registration, wake, settings)
 
 
 def run(*plugins: DevicePlugin, settings: Settings = _DEFAULTS) -> int:
     """Serve plugins until SIGTERM or SIGINT. This is a whole program's `main`.
 
     A plugin whose serving fails for a reason of its own is begun anew after a while; the others go on.
+
+    Log records go to standard error as lines of text, unless the program has set up logging itself.
 
     Args:
         plugins: The plugins.
@@ -111,6 +120,8 @@ def run(*plugins: DevicePlugin, settings: Settings = _DEFAULTS) -> int:
         ConfigurationError: Something about the plugins cannot work.
     """
     check(plugins, settings)
+    if not logging.getLogger().handlers:
+        logs.configure("text", "info")
     loop = asyncio.new_event_loop()
     try:
         loop.run_until_complete(_run(plugins, settings))

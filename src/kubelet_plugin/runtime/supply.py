@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from kubelet_plugin import cdi
@@ -29,17 +29,25 @@ class Supply:
         plugin: The plugin.
         inventory: Where its devices go.
         spec: The CDI spec file; None where CDI is not used.
+        may_write: Tells whether the spec file is ours to write: not while another instance serves in our place.
         settings: How to inject, and the times.
         log: Where the states of devices are reported.
     """
 
     def __init__(
-        self, plugin: DevicePlugin, inventory: Inventory, spec: SpecFile | None, settings: Settings, log: StateLog
+        self,
+        plugin: DevicePlugin,
+        inventory: Inventory,
+        spec: SpecFile | None,
+        may_write: Callable[[], bool],
+        settings: Settings,
+        log: StateLog,
     ) -> None:
         self._plugin = plugin
         self._resource_name = plugin.resource_name
         self._inventory = inventory
         self._spec = spec
+        self._may_write = may_write
         self._settings = settings
         self._log = log
         self._retention = Retention(plugin.grace)
@@ -89,6 +97,8 @@ class Supply:
         if inspect.iscoroutine(lists):
             lists.close()
             raise TypeError("it is a coroutine function; write it as an async generator, with `yield`")
+        if not hasattr(lists, "__aiter__"):
+            raise TypeError(f"it returned a {type(lists).__name__}; write it as an async generator")
         try:
             async for devices in lists:
                 self._take(devices)
@@ -115,12 +125,16 @@ class Supply:
 
     def _named(self, devices: tuple[Device, ...]) -> tuple[Device, ...]:
         """Leave out devices whose names cannot be: one odd file in /dev must not cost all others."""
-        faults = {index: fault for index, device in enumerate(devices) if (fault := id_fault(device))}
+        known = self._yielded.by_id if self._yielded else {}
+        new = {
+            n: device for n, device in enumerate(devices) if not isinstance(device, Device) or device.id not in known
+        }
+        faults = {n: fault for n, device in new.items() if (fault := id_fault(device))}
         if not faults:
             self._log.forget("ids")
             return devices
         self._log.say("ids", ERROR, f"{self._resource_name}: {'; '.join(faults.values())}: left out of the list")
-        return tuple(device for index, device in enumerate(devices) if index not in faults)
+        return tuple(device for n, device in enumerate(devices) if n not in faults)
 
     async def _keep(self) -> None:
         """Look after what changes with time alone: lost devices, and the spec file."""
@@ -174,6 +188,8 @@ class Supply:
     def _write_spec(self, devices: tuple[Device, ...]) -> str:
         if self._spec is None:
             return ""
+        if not self._may_write():
+            return self._spec_fault
         try:
             self._spec.write(devices)
         except cdi.Error as error:

@@ -163,7 +163,7 @@ def test_text_that_is_not_utf_8_is_refused_before_anything_is_touched(tmp_path: 
         ("fchmod", errno.EPERM, "write as a user who may (root), or give a directory that is yours"),
         ("fsync", errno.ENOSPC, "free space on that file system"),
         ("fsync", errno.EIO, os.strerror(errno.EIO)),
-        ("rename", errno.EROFS, "mount it writable, or give another directory, such as /var/run/cdi"),
+        ("rename", errno.EROFS, "mount it writable, or give another directory"),
     ],
 )
 def test_a_step_that_fails_leaves_the_old_file_and_says_what_to_do(
@@ -226,7 +226,7 @@ def test_a_directory_that_is_a_file_is_named_in_the_error(tmp_path: Path) -> Non
 
 
 def test_a_directory_that_cannot_be_made_is_named_in_the_error() -> None:
-    with pytest.raises(cdi.Error, match=r"cannot write CDI spec /proc/none/cdi/\S+: .*such as /var/run/cdi"):
+    with pytest.raises(cdi.Error, match=r"cannot write CDI spec /proc/none/cdi/\S+: .*give another"):
         cdi.write(SPEC, "/proc/none/cdi")
 
 

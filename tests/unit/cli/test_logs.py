@@ -6,7 +6,7 @@ import pytest
 
 PROGRAM = """
 import logging, sys
-from kubelet_plugin.cli import logs
+from kubelet_plugin.runtime import logs
 
 _, style, message, *keys = sys.argv
 logs.configure(style, "info")

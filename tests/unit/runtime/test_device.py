@@ -1,4 +1,7 @@
+import pytest
+
 from kubelet_plugin.discovery import Node
+from kubelet_plugin.errors import ConfigurationError
 from kubelet_plugin.runtime import Device, Health
 
 
@@ -8,6 +11,11 @@ def node(*, present: bool = True, mode: int = 0o660, reason: str = "") -> Node:
 
 def test_one_share_is_the_device_itself() -> None:
     assert Device("kvm0").shared(1) == (Device("kvm0"),)
+
+
+def test_shares_among_none_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="give 1 or more"):
+        Device("kvm0").shared(0)
 
 
 def test_shares_have_ids_of_their_own_and_one_name_in_cdi() -> None:

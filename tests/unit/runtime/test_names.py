@@ -87,3 +87,17 @@ def test_a_cdi_kind_that_would_crash_a_runtime_is_refused() -> None:
 
 def test_a_resource_name_that_is_no_cdi_kind_gets_one_by_a_prefix() -> None:
     check([Plugin("example.com/x")])
+
+
+def test_a_class_in_the_place_of_a_plugin_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="give an instance"):
+        check([Plugin])  # type: ignore[list-item]
+
+
+def test_a_plugin_without_a_resource_name_is_refused() -> None:
+    class Nameless(Plugin):
+        def __init__(self) -> None:
+            pass
+
+    with pytest.raises(ConfigurationError, match="the resource name '' is not DOMAIN/NAME"):
+        check([Nameless()])
