@@ -126,10 +126,8 @@ class Supply:
     def _named(self, devices: tuple[Device, ...]) -> tuple[Device, ...]:
         """Leave out devices whose names cannot be: one odd file in /dev must not cost all others."""
         known = self._yielded.by_id if self._yielded else {}
-        new = {
-            n: device for n, device in enumerate(devices) if not isinstance(device, Device) or device.id not in known
-        }
-        faults = {n: fault for n, device in new.items() if (fault := id_fault(device))}
+        new = [n for n, device in enumerate(devices) if getattr(device, "id", None) not in known]
+        faults = {n: fault for n in new if (fault := id_fault(devices[n]))}
         if not faults:
             self._log.forget("ids")
             return devices
