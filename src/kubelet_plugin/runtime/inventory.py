@@ -33,10 +33,14 @@ class DeviceList:
         self.devices = tuple(devices)
         self.by_id: dict[str, Device] = {}
         edits: dict[str, ContainerEdits] = {}
+        checked: set[int] = set()
         for device in self.devices:
             try:
                 _check(device, self.by_id)
-                _check_edits(device, edits)
+                if id(device.edits) not in checked:  # shares have one and the same
+                    _check_edits(device)
+                    checked.add(id(device.edits))
+                _check_share(device, edits)
             except DeviceListError as error:
                 raise DeviceListError(f"{resource_name}: {error}") from error
             self.by_id[device.id] = device
@@ -94,16 +98,19 @@ def _check(device: object, listed: Mapping[str, Device]) -> None:
         raise DeviceListError(f"device {device.id!r} is on NUMA nodes {nodes!r}: give a tuple, leave unknown ones out")
 
 
-def _check_edits(device: Device, edits: dict[str, ContainerEdits]) -> None:
-    """Check the edits of a device; Healthy shares of one device must have the same, for CDI knows it once."""
-    others = edits.get(device.cdi_name)
-    if others is device.edits:
-        return
+def _check_edits(device: Device) -> None:
     try:
         cdi.validate_edits(device.edits)
     except cdi.Error as error:
         raise DeviceListError(f"device {device.id!r} has edits that cannot be: {error}") from error
-    if device.health == Health.HEALTHY and edits.setdefault(device.cdi_name, device.edits) != device.edits:
+
+
+def _check_share(device: Device, edits: dict[str, ContainerEdits]) -> None:
+    """Healthy shares of one device must have the same edits, for CDI knows it once."""
+    if device.health != Health.HEALTHY:
+        return
+    others = edits.setdefault(device.cdi_name, device.edits)
+    if others is not device.edits and others != device.edits:
         raise DeviceListError(f"two devices are {device.cdi_name!r} in CDI, and have different edits")
 
 
