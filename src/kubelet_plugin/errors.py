@@ -12,6 +12,8 @@
     │   ├── ListTooLargeError    the list is over what a kubelet accepts in one message
     │   └── HookError            a hook raised, took too long or answered nonsense
     ├── DeviceUnavailableError   a device was asked for that is unknown or unhealthy
+    ├── AdmissionError           the embedded kubelet does not admit a pod
+    ├── ContainerStartError      the embedded kubelet cannot start a container just now
     ├── StuckError               a blocking call did not end within its deadline, or an earlier one still has not
     ├── WireError                bytes that are not the protobuf message they should be
     └── RpcError                 a gRPC call ended with a status other than OK
@@ -66,6 +68,34 @@ class HookError(PluginError):
 
 class DeviceUnavailableError(Error):
     """A device was requested that is not on the list, or is on it as Unhealthy."""
+
+
+class AdmissionError(Error):
+    """A pod is not admitted to the embedded kubelet.
+
+    Attributes:
+        reason: What pod status gives as the reason, in one word.
+        message: What it gives as the message, without the kubelet's own beginning of it.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
+
+
+class ContainerStartError(Error):
+    """A container of an admitted pod cannot be started just now; it is tried again.
+
+    Attributes:
+        reason: Why the container waits, in one word, as container status gives it.
+        message: The same for people.
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(f"{reason}: {message}")
+        self.reason = reason
+        self.message = message
 
 
 class StuckError(Error):

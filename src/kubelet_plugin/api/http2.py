@@ -18,7 +18,7 @@ from grpclib.utils import Wrapper
 from h2.config import H2Configuration
 from h2.connection import ConnectionState, H2Connection
 from h2.errors import ErrorCodes
-from h2.events import Event, StreamReset
+from h2.events import Event, RemoteSettingsChanged, StreamReset
 from h2.exceptions import ProtocolError
 
 from kubelet_plugin.errors import RpcError
@@ -311,6 +311,7 @@ class Protocol(protocol.H2Protocol):
         super().__init__(_Calls(start), Configuration(), h2_config)
         self._made = made
         self._lost = lost
+        self.is_ready = asyncio.Event()  # the peer speaks HTTP/2, as its settings prove
         self.is_lost = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -333,6 +334,8 @@ class Protocol(protocol.H2Protocol):
             self.close("Protocol error")
             return
         for event in events:
+            if isinstance(event, RemoteSettingsChanged):
+                self.is_ready.set()
             self._process(event)
         self.connection.flush()
         if cast("_Connection", self.connection).unread > _UNREAD_LIMIT:
@@ -344,6 +347,7 @@ class Protocol(protocol.H2Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self.is_ready.set()
         self.is_lost.set()
         if self._lost is not None:
             self._lost(self)

@@ -220,6 +220,18 @@ class Channel:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def connect(self) -> None:
+        """Make the connection, where there is none yet, and wait until the server answers on it.
+
+        Raises:
+            OSError: The server cannot be reached, or does not speak HTTP/2.
+        """
+        connection = await self._connect()
+        await connection.is_ready.wait()
+        if connection.is_lost.is_set():
+            self._connection = None
+            raise ConnectionResetError(f"{self._path}: the connection is lost before the server has answered")
+
     async def close(self) -> None:
         """Close the connection; calls that have not ended fail."""
         if self._connection is not None:
@@ -231,7 +243,7 @@ class Channel:
         method: Method[Request, Reply],
         request: Request | Encoded,
         *,
-        timeout: float,
+        timeout: float | None,
         limit: int = MESSAGE_LIMIT,
     ) -> Reply:
         """Make a call that has one reply.
@@ -239,7 +251,7 @@ class Channel:
         Args:
             method: What to call.
             request: What to send.
-            timeout: For how many seconds to wait for the reply, connecting included.
+            timeout: For how many seconds to wait for the reply, connecting included; None: for ever.
             limit: How many bytes the reply may have.
 
         Raises:
@@ -255,21 +267,24 @@ class Channel:
                     raise RpcError("INTERNAL", "the server answered OK without a reply")
                 return _decoded(method, data)
         except TimeoutError:
-            raise TimeoutError(f"no reply from {self._path} within {timeout:g} s") from None
+            raise TimeoutError(f"no reply from {self._path} within {timeout} s") from None
 
-    async def stream(self, method: Method[Request, Reply], request: Request | Encoded) -> AsyncGenerator[Reply, None]:
+    async def stream(
+        self, method: Method[Request, Reply], request: Request | Encoded, *, limit: int = MESSAGE_LIMIT
+    ) -> AsyncGenerator[Reply, None]:
         """Make a call that has any number of replies, and yield them; closing the generator cancels the call.
 
         Args:
             method: What to call.
             request: What to send.
+            limit: How many bytes each reply may have.
 
         Raises:
             RpcError: The call ended with a status other than OK, or the connection is lost (`UNAVAILABLE`).
             OSError: The server cannot be reached.
         """
         async with self._open(method, request) as stream:
-            while (data := await stream.read_message(MESSAGE_LIMIT)) is not None:
+            while (data := await stream.read_message(limit)) is not None:
                 yield _decoded(method, data)
             status.check(await _outcome(stream))
 

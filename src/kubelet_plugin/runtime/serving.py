@@ -8,13 +8,13 @@ from collections.abc import Sequence
 
 from kubelet_plugin import cdi
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
+from kubelet_plugin.api import resource_names
 from kubelet_plugin.api.transport import Server
 from kubelet_plugin.errors import ConfigurationError
 from kubelet_plugin.runtime import logs
 from kubelet_plugin.runtime.endpoint import socket_name
 from kubelet_plugin.runtime.hooks import is_cancelled
 from kubelet_plugin.runtime.inventory import Inventory
-from kubelet_plugin.runtime.names import check_resource_name
 from kubelet_plugin.runtime.plugin import DevicePlugin
 from kubelet_plugin.runtime.reconcile import OurSocket, stay_registered
 from kubelet_plugin.runtime.registration import Registration
@@ -44,7 +44,8 @@ def check(plugins: Sequence[DevicePlugin], settings: Settings = _DEFAULTS) -> No
     for plugin in plugins:
         if not isinstance(plugin, DevicePlugin):
             raise ConfigurationError(f"{plugin!r} is no DevicePlugin: give an instance of a subclass of it")
-        check_resource_name(getattr(plugin, "resource_name", ""))
+        if fault := resource_names.fault(getattr(plugin, "resource_name", "")):
+            raise ConfigurationError(fault)
         files = [os.path.join(settings.plugin_dir, socket_name(plugin.resource_name, settings.plugin_dir))]
         if settings.inject.by_cdi:
             files.append(cdi.spec_path(_kind(plugin), settings.cdi_dir))
