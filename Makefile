@@ -10,8 +10,8 @@ STAMP := $(VENV)/.installed
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help venv build test lint format proto constraints clean
-.PHONY: cdi uncdi kubelet run.kvm run.crand deploy undeploy e2e bench
+.PHONY: help venv demo demo.svg build test lint format proto constraints clean
+.PHONY: cdi uncdi kubelet run.kvm run.crand deploy undeploy e2e bench bench.kubelet
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,12 @@ $(STAMP): constraints.txt pyproject.toml
 	$(BIN)/pip install --quiet --require-hashes -r constraints.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
+
+demo: $(STAMP) ## Show it all on this machine alone: an embedded kubelet, a plugin, a pod (no root)
+	@$(BIN)/kubelet-plugin demo $(ARGS)
+
+demo.svg: $(STAMP) ## Draw docs/demo.svg, the picture of `make demo` in the README
+	$(BIN)/python -m tools.demo_svg
 
 cdi: $(STAMP) ## Make /dev/crand0, /dev/crand1 and CDI files in /etc/cdi, on this machine (root)
 	@$(BIN)/python node/cdi.py write
@@ -59,6 +65,9 @@ e2e: $(STAMP) ## Run the tests on a real kubelet and containerd (root)
 bench: $(STAMP) ## Measure beside upstream's Go sample plugin
 	sh node/fetch.sh sample-device-plugin
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench.kubelet: $(STAMP) ## Measure the embedded kubelet
+	$(BIN)/python -m benchmarks.embedded
 
 lint: $(STAMP) ## Check format, style, types and floors
 	$(BIN)/ruff format --check .

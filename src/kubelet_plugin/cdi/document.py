@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from kubelet_plugin.cdi.edits import ContainerEdits, DeviceNode, Hook, Mount
+from kubelet_plugin.cdi.edits import ContainerEdits, DeviceNode, Hook, IntelRdt, Mount, NetDevice
 from kubelet_plugin.cdi.spec import Annotations, Device, Spec
 from kubelet_plugin.cdi.version import minimum_version
 
@@ -55,8 +55,12 @@ def _edits(edits: ContainerEdits) -> dict[str, Any]:
         "mounts": [_mount(mount) for mount in edits.mounts],
         "hooks": [_hook(hook) for hook in edits.hooks],
         "additionalGids": edits.additional_gids,
+        "netDevices": [_net_device(device) for device in edits.net_devices],
     }
-    return {key: list(value) for key, value in fields.items() if value}
+    given: dict[str, Any] = {key: list(value) for key, value in fields.items() if value}
+    if edits.intel_rdt is not None:
+        given["intelRdt"] = intel_rdt_fields(edits.intel_rdt)
+    return given
 
 
 def _device_node(node: DeviceNode) -> dict[str, Any]:
@@ -83,7 +87,12 @@ def _mount(mount: Mount) -> dict[str, Any]:
 
 
 def _hook(hook: Hook) -> dict[str, Any]:
-    fields: dict[str, Any] = {"hookName": hook.hook_name, "path": hook.path}
+    return {"hookName": hook.hook_name} | hook_fields(hook)
+
+
+def hook_fields(hook: Hook) -> dict[str, Any]:
+    """The hook as OCI says it, and CDI but for its name."""
+    fields: dict[str, Any] = {"path": hook.path}
     if hook.args:
         fields["args"] = list(hook.args)
     if hook.env:
@@ -91,3 +100,21 @@ def _hook(hook: Hook) -> dict[str, Any]:
     if hook.timeout is not None:
         fields["timeout"] = hook.timeout
     return fields
+
+
+def _net_device(device: NetDevice) -> dict[str, Any]:
+    return {"hostInterfaceName": device.host_interface_name, "name": device.name}
+
+
+def intel_rdt_fields(rdt: IntelRdt) -> dict[str, Any]:
+    """The class of service as CDI, and OCI, say it."""
+    fields = {
+        "closID": rdt.clos_id,
+        "l3CacheSchema": rdt.l3_cache_schema,
+        "memBwSchema": rdt.mem_bw_schema,
+        "schemata": list(rdt.schemata),
+        "enableMonitoring": rdt.enable_monitoring,
+        "enableCMT": rdt.enable_cmt,
+        "enableMBM": rdt.enable_mbm,
+    }
+    return {key: value for key, value in fields.items() if value}

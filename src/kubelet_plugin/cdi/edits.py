@@ -74,6 +74,42 @@ class Hook:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IntelRdt:
+    """The class of service of Intel's Resource Director Technology in which the container runs. Needs CDI 0.7.
+
+    Attributes:
+        clos_id: Name of the class, a file name below resctrl; `/`: the root class; empty: one of the container's own.
+        l3_cache_schema: Allocation of the L3 cache.
+        mem_bw_schema: Allocation of the memory bandwidth.
+        schemata: Lines of the schemata file, after those of the two schemas. Needs CDI 1.1.
+        enable_monitoring: Whether the container gets a monitoring group. Needs CDI 1.1.
+        enable_cmt: Whether cache occupancy is monitored. Dropped in CDI 1.1.
+        enable_mbm: Whether memory bandwidth is monitored. Dropped in CDI 1.1.
+    """
+
+    clos_id: str = ""
+    l3_cache_schema: str = ""
+    mem_bw_schema: str = ""
+    schemata: tuple[str, ...] = ()
+    enable_monitoring: bool = False
+    enable_cmt: bool = False
+    enable_mbm: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NetDevice:
+    """A network interface that moves from the host into the container. Needs CDI 1.1.
+
+    Attributes:
+        host_interface_name: Its name on the host.
+        name: Its name in the container.
+    """
+
+    host_interface_name: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ContainerEdits:
     """Everything that changes in a container which is given a device. Empty edits are false.
 
@@ -83,6 +119,8 @@ class ContainerEdits:
         mounts: Mounts.
         hooks: Hooks.
         additional_gids: Supplementary groups of the container's process, none of them 0. Needs CDI 0.7.
+        intel_rdt: The class of service; None: as without the device. Needs CDI 0.7.
+        net_devices: Network interfaces. Need CDI 1.1.
     """
 
     env: tuple[str, ...] = ()
@@ -90,16 +128,27 @@ class ContainerEdits:
     mounts: tuple[Mount, ...] = ()
     hooks: tuple[Hook, ...] = ()
     additional_gids: tuple[int, ...] = ()
+    intel_rdt: IntelRdt | None = None
+    net_devices: tuple[NetDevice, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.env or self.device_nodes or self.mounts or self.hooks or self.additional_gids)
+        # An `IntelRdt` of defaults is an edit: it gives the container a class of its own.
+        return bool(
+            self.env
+            or self.device_nodes
+            or self.mounts
+            or self.hooks
+            or self.additional_gids
+            or self.net_devices
+            or self.intel_rdt is not None
+        )
 
 
 def merge(*edits: ContainerEdits) -> ContainerEdits:
     """Join edits in the order given; of equal parts the first stays.
 
     Parts that are not equal all stay, even where they contradict (one variable with two values): the runtime lets the
-    later one win.
+    later one win. Of classes of service, a container having but one, only the last stays.
     """
     return ContainerEdits(
         env=_once(entry for each in edits for entry in each.env),
@@ -107,6 +156,8 @@ def merge(*edits: ContainerEdits) -> ContainerEdits:
         mounts=_once(mount for each in edits for mount in each.mounts),
         hooks=_once(hook for each in edits for hook in each.hooks),
         additional_gids=_once(gid for each in edits for gid in each.additional_gids),
+        intel_rdt=next((each.intel_rdt for each in reversed(edits) if each.intel_rdt is not None), None),
+        net_devices=_once(device for each in edits for device in each.net_devices),
     )
 
 

@@ -1,4 +1,4 @@
-"""CDI spec files: the only I/O of this library. A reader sees the file of before or the new one, never a part."""
+"""Writing CDI spec files. A reader sees the file of before or the new one, never a part."""
 
 import contextlib
 import errno

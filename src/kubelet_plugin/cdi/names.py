@@ -1,6 +1,6 @@
 """Names of devices: `vendor/class=name`, whose `vendor/class` is the kind (CDI SPEC.md, "Kind" and "CDI Devices").
 
-Lengths are checked only where a kind is made (`kind_of`, `write`), not where one is read: nobody else checks them.
+Lengths are checked in the kind of a spec, not in a name that asks for a device: one that is too long is in no spec.
 """
 
 import re
@@ -111,15 +111,15 @@ def validate_kind(kind: str) -> None:
         raise Error(fault)
 
 
-def kind_fault(kind: str) -> str:
-    """Why nobody may write a spec of this kind, or an empty string."""
+def kind_fault(kind: str, *, reading: bool = False) -> str:
+    """Why nobody may write, or only read, a spec of this kind; an empty string: no reason."""
     vendor, class_ = split_kind(kind)
     if not vendor:
         return f"kind {kind!r} has not the form vendor/class"
     for part, name, limit in (("vendor", vendor, VENDOR_LIMIT), ("class", class_, CLASS_LIMIT)):
         if not _QUALIFIER.fullmatch(name):
             return _qualifier_fault(part, name)
-        if len(name) == 1:
+        if len(name) == 1 and not reading:
             return f"{part} {name!r} has one character: container runtimes crash on it, so two or more are needed"
         if len(name) > limit:
             return f"{part} {name!r} has {len(name)} characters: {limit} at most are allowed"

@@ -4,7 +4,7 @@ import importlib
 
 import click
 
-_VERBS = frozenset({"run"})
+_VERBS = frozenset({"demo", "kubelet", "run"})
 
 
 class _Verbs(click.Group):

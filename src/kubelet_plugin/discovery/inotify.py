@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("kubelet_plugin.discovery")
 
-_ATTRIB = 0x4
+_ATTRIB, _CLOSE_WRITE = 0x4, 0x8
 _MOVED_FROM, _MOVED_TO, _CREATE, _DELETE = 0x40, 0x80, 0x100, 0x200
 _DELETE_SELF, _MOVE_SELF = 0x400, 0x800
 _Q_OVERFLOW, _IGNORED = 0x4000, 0x8000
@@ -89,13 +89,16 @@ class Watches:
         if not self._held:
             self._close()
 
-    def add(self, directory: str, subscriber: Subscriber, *, names_too: bool = True) -> "Watch | None":
-        """Watch a directory for a subscriber; what it is watched for already stays.
+    def add(
+        self, directory: str, subscriber: Subscriber, *, names_too: bool = True, contents_too: bool = False
+    ) -> "Watch | None":
+        """Watch a directory for a subscriber; what it is watched for already stays, for all its subscribers.
 
         Args:
             directory: The directory; no symbolic link.
             subscriber: Who is told.
             names_too: Whether for what happens to the names in it, or for its own end alone.
+            contents_too: Whether for files in it that were written, too: when they are closed.
 
         Returns:
             The watch, the same for all paths to one directory; None where it cannot be watched, which is logged.
@@ -107,8 +110,8 @@ class Watches:
         from asyncinotify import Mask  # noqa: PLC0415
 
         try:
-            mask = _SELF | (_NAMES if names_too else 0) | _ONLYDIR | _DONT_FOLLOW | _MASK_ADD
-            watch = self._open().add_watch(directory, Mask(mask))
+            events = _SELF | (_NAMES if names_too else 0) | (_CLOSE_WRITE if contents_too else 0)
+            watch = self._open().add_watch(directory, Mask(events | _ONLYDIR | _DONT_FOLLOW | _MASK_ADD))
         except (FileNotFoundError, NotADirectoryError):
             raise
         except OSError as error:

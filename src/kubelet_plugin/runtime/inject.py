@@ -112,6 +112,10 @@ def _mount(mount: cdi.Mount) -> v1beta1.Mount:
 
 
 def _beyond_v1beta1(edits: ContainerEdits) -> str:
-    return " and ".join(
-        name for name, value in (("hooks", edits.hooks), ("additional gids", edits.additional_gids)) if value
-    )
+    parts = {
+        "hooks": edits.hooks,
+        "additional gids": edits.additional_gids,
+        "Intel RDT settings": edits.intel_rdt,
+        "network devices": edits.net_devices,
+    }
+    return " and ".join(name for name, part in parts.items() if part)

@@ -8,6 +8,7 @@ from kubelet_plugin import cdi
 
 NODE = cdi.DeviceNode("/dev/kvm", file_mode=0o660)
 MOUNT = cdi.Mount("/usr/share/x", "/x", options=("ro", "bind"))
+NET = cdi.NetDevice("eth1", "net0")
 HOOK = cdi.Hook("createContainer", "/usr/bin/hook", args=("hook", "-v"))
 
 edits = st.builds(
@@ -30,6 +31,8 @@ def test_edits_without_a_part_are_false() -> None:
         cdi.ContainerEdits(mounts=(MOUNT,)),
         cdi.ContainerEdits(hooks=(HOOK,)),
         cdi.ContainerEdits(additional_gids=(36,)),
+        cdi.ContainerEdits(net_devices=(NET,)),
+        cdi.ContainerEdits(intel_rdt=cdi.IntelRdt()),
     ],
 )
 def test_edits_with_any_part_are_true(given_edits: cdi.ContainerEdits) -> None:
@@ -46,11 +49,23 @@ def test_merging_keeps_the_order_and_equal_parts_once() -> None:
     merged = cdi.merge(
         cdi.ContainerEdits(env=("B=1", "A=1"), device_nodes=(NODE,), mounts=(MOUNT,), additional_gids=(5,)),
         cdi.ContainerEdits(env=("A=1", "C=1"), device_nodes=(NODE,), hooks=(HOOK,), additional_gids=(4, 5)),
-        cdi.ContainerEdits(mounts=(MOUNT,), hooks=(HOOK,)),
+        cdi.ContainerEdits(mounts=(MOUNT,), hooks=(HOOK,), net_devices=(NET,)),
+        cdi.ContainerEdits(net_devices=(cdi.NetDevice("eth0", "net1"), NET)),
     )
     assert merged == cdi.ContainerEdits(
-        env=("B=1", "A=1", "C=1"), device_nodes=(NODE,), mounts=(MOUNT,), hooks=(HOOK,), additional_gids=(5, 4)
+        env=("B=1", "A=1", "C=1"),
+        device_nodes=(NODE,),
+        mounts=(MOUNT,),
+        hooks=(HOOK,),
+        additional_gids=(5, 4),
+        net_devices=(NET, cdi.NetDevice("eth0", "net1")),
     )
+
+
+def test_merging_keeps_the_last_class_of_service() -> None:
+    first, last = cdi.IntelRdt(clos_id="first"), cdi.IntelRdt(clos_id="last")
+    edits = [cdi.ContainerEdits(intel_rdt=rdt) for rdt in (first, last, None)]
+    assert cdi.merge(*edits).intel_rdt == last
 
 
 def test_merging_keeps_both_values_of_one_variable() -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +16,40 @@ def loaded() -> set[str]:
 @pytest.mark.parametrize("module", ["ssl", "_hashlib", "logging", "asyncio", "yaml", "msgspec"])
 def test_what_costs_the_daemon_memory_is_not_imported(loaded: set[str], module: str) -> None:
     assert module not in loaded
+
+
+def test_what_only_reads_and_applies_specs_is_not_imported(loaded: set[str]) -> None:
+    lazy = {
+        "annotations",
+        "decoding",
+        "injection",
+        "lines",
+        "parsing",
+        "reading",
+        "registry",
+        "yaml_scalars",
+        "yaml_text",
+    }
+    assert {name.rpartition(".")[2] for name in loaded if name.startswith("kubelet_plugin.cdi.")} & lazy == set()
+
+
+def test_a_name_that_is_not_public_is_not_there() -> None:
+    from kubelet_plugin import cdi
+
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        cdi.nonsense  # noqa: B018
+
+
+def test_reading_json_needs_no_yaml(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text(
+        '{"cdiVersion":"0.3.0","kind":"vendor.com/class","devices":[{"name":"d","containerEdits":{"env":["A=1"]}}]}'
+    )
+    code = (
+        f"import sys; from kubelet_plugin import cdi; print(cdi.Registry([{str(tmp_path)!r}]).devices(), *sys.modules)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert out.startswith("['vendor.com/class=d']")
+    assert "yaml" not in out.split()
 
 
 def test_nothing_else_of_ours_is_imported(loaded: set[str]) -> None:

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from kubelet_plugin import cdi
-from kubelet_plugin.cdi.validation import HOOK_NAMES, check, faults
+from kubelet_plugin.cdi.validation import HOOK_NAMES, check, faults, refusals
 
 EDITS = cdi.ContainerEdits(env=("A=1",))
 SPEC = cdi.Spec("vendor.com/class", (cdi.Device("dev", EDITS),))
@@ -17,12 +17,24 @@ def of_devices(*names: str) -> cdi.Spec:
     return dataclasses.replace(SPEC, devices=tuple(cdi.Device(name, EDITS) for name in names))
 
 
+def of_edits(edits: cdi.ContainerEdits, *, version: str = "") -> cdi.Spec:
+    return dataclasses.replace(SPEC, container_edits=edits, version=version)
+
+
 def node(path: str = "/dev/x", **fields: object) -> cdi.ContainerEdits:
     return cdi.ContainerEdits(device_nodes=(dataclasses.replace(cdi.DeviceNode(path), **fields),))  # type: ignore[arg-type]
 
 
 def hook(name: str = "poststop", path: str = "/h", **fields: object) -> cdi.ContainerEdits:
     return cdi.ContainerEdits(hooks=(dataclasses.replace(cdi.Hook(name, path), **fields),))  # type: ignore[arg-type]
+
+
+def net(*names: tuple[str, str]) -> cdi.ContainerEdits:
+    return cdi.ContainerEdits(net_devices=tuple(cdi.NetDevice(*each) for each in names))
+
+
+def rdt(clos_id: str = "", **flags: bool) -> cdi.ContainerEdits:
+    return cdi.ContainerEdits(intel_rdt=dataclasses.replace(cdi.IntelRdt(clos_id=clos_id), **flags))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -42,6 +54,9 @@ def hook(name: str = "poststop", path: str = "/h", **fields: object) -> cdi.Cont
         (dataclasses.replace(SPEC, devices=(cdi.Device("dev", cdi.ContainerEdits()),)), "'dev' has empty container"),
         (dataclasses.replace(SPEC, version="0.2.0"), "version '0.2.0' is none of 0.3.0"),
         (dataclasses.replace(of_devices("0"), version="0.4.0"), "'0.4.0' cannot express this spec: 0.5.0 or later"),
+        (dataclasses.replace(SPEC, version="v1.0.0"), "version 'v1.0.0' is none of 0.3.0"),
+        (of_edits(rdt(enable_cmt=True), version="1.1.0"), "version 1.1.0 has no enableCMT and no enableMBM"),
+        (of_edits(rdt(enable_mbm=True, enable_monitoring=True)), "version 1.1.0 has no enableCMT and no enableMBM"),
     ],
 )
 def test_a_spec_that_must_not_be_written_is_refused_with_the_reason(spec: cdi.Spec, fault: str) -> None:
@@ -77,6 +92,12 @@ BAD_EDITS = [
     (hook(env=("B",)), "hook 'poststop': env 'B' has not the form NAME=value"),
     (cdi.ContainerEdits(additional_gids=(-1,)), "additional gid -1 is not in 1.."),
     (cdi.ContainerEdits(additional_gids=(0,)), "additional gid 0 is not in 1.."),
+    (cdi.ContainerEdits(mounts=(cdi.Mount("/a", ""),)), "mount '': its container path is empty"),
+    (net(("", "n")), "net device '' with name 'n': both names are needed"),
+    (net(("e", "")), "net device 'e' with name '': both names are needed"),
+    (net(("e", "a"), ("e", "b")), "net device 'e' is there more than once"),
+    (net(("e", "a"), ("f", "a")), "more than one net device is to have the name 'a'"),
+    *((rdt(name), f"closID {name!r} names no directory") for name in (".", "..", "a/b", "a\nb", "ü" * 2048)),
 ]
 
 
@@ -107,6 +128,8 @@ def test_faulty_edits_of_the_whole_spec_are_refused(edits: cdi.ContainerEdits, f
         cdi.ContainerEdits(mounts=(cdi.Mount("tmpfs", "/b", type="tmpfs"),)),
         *(hook(name, timeout=1, env=("A=1",)) for name in HOOK_NAMES),
         cdi.ContainerEdits(additional_gids=(1, 2**32 - 1)),
+        net(("e", "f"), ("f", "e")),
+        *(rdt(name) for name in ("", "/", "a b", "ü" * 2047)),
     ],
 )
 def test_what_a_runtime_takes_is_not_refused(edits: cdi.ContainerEdits) -> None:
@@ -116,3 +139,39 @@ def test_what_a_runtime_takes_is_not_refused(edits: cdi.ContainerEdits) -> None:
 def test_all_faults_are_found_in_their_order() -> None:
     spec = dataclasses.replace(of_devices("-a"), kind="v/class", container_edits=cdi.ContainerEdits(env=("A",)))
     assert [fault.split()[0] for fault in faults(spec)] == ["vendor", "device", "container"]
+
+
+READABLE = [
+    dataclasses.replace(of_kind("v/c"), version="0.3.0"),
+    *(dataclasses.replace(SPEC, version=version) for version in ("0.3.0", "1.1.0", "v1.1.0")),
+    of_edits(node("dev/x", host_path="dev/y"), version="1.1.0"),
+    of_edits(node(major=-1, minor=-1), version="1.1.0"),
+    of_edits(node(file_mode=2**32 - 1), version="1.1.0"),
+    of_edits(node(permissions="none"), version="1.1.0"),
+    of_edits(cdi.ContainerEdits(mounts=(cdi.Mount("a", "b"),)), version="1.1.0"),
+    of_edits(cdi.ContainerEdits(additional_gids=(0,)), version="1.1.0"),
+]
+
+
+@pytest.mark.parametrize("spec", READABLE)
+def test_what_the_runtimes_read_is_no_reason_to_refuse_a_file(spec: cdi.Spec) -> None:
+    assert [*refusals(spec)] == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "fault"),
+    [
+        (SPEC, "there is no cdiVersion"),
+        (dataclasses.replace(SPEC, version="0.2.0"), "version '0.2.0' is none of 0.3.0"),
+        (dataclasses.replace(SPEC, version="vv1.0.0"), "version 'vv1.0.0' is none of 0.3.0"),
+        (dataclasses.replace(of_kind(f"vendor/{'c' * 64}"), version="1.1.0"), "64 characters: 63 at most"),
+        (of_edits(node(""), version="1.1.0"), "device node '': its path is empty"),
+        (of_edits(node(type="x"), version="1.1.0"), "type 'x' is none of c, b, u, p"),
+        (of_edits(node(permissions="nonew"), version="1.1.0"), "permissions 'nonew': only the letters"),
+        (of_edits(hook(path="h"), version="1.1.0"), "path 'h' is not absolute"),
+        (of_edits(hook(timeout=0), version="1.1.0"), "timeout 0 is not more than 0 seconds"),
+        (of_edits(rdt(enable_cmt=True), version="v1.1.0"), "version 1.1.0 has no enableCMT"),
+    ],
+)
+def test_what_no_runtime_reads_or_the_specification_forbids_is_refused(spec: cdi.Spec, fault: str) -> None:
+    assert fault in "; ".join(refusals(spec))

@@ -1,0 +1,232 @@
+"""The CDI specs of a host, as its container runtimes know them."""
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from kubelet_plugin.cdi.edits import ContainerEdits
+from kubelet_plugin.cdi.errors import Error, ParseError, UnresolvableError
+from kubelet_plugin.cdi.injection import apply_edits
+from kubelet_plugin.cdi.names import split_kind
+from kubelet_plugin.cdi.reading import read
+from kubelet_plugin.cdi.spec import Device, Spec
+
+DEFAULT_DIRS = ("/etc/cdi", "/var/run/cdi")
+"""Where container runtimes look for specs, the lowest priority first."""
+
+_ENDINGS = (".json", ".yaml")
+
+
+class ConflictError(Error):
+    """A device is in two specs of one directory, so no runtime resolves it.
+
+    Attributes:
+        name: The device's qualified name.
+        paths: The two specs.
+    """
+
+    def __init__(self, name: str, *paths: str) -> None:
+        self.name, self.paths = name, paths
+        super().__init__(
+            f"device {name} is in {' and in '.join(paths)}, files of one directory, so no runtime resolves it: "
+            "remove it from one of them"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SpecFile:
+    """A valid spec of a directory.
+
+    Attributes:
+        path: The file.
+        priority: Which of the directories it is in, from 0 on.
+        spec: What it says.
+    """
+
+    path: str
+    priority: int
+    spec: Spec
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """What came of reading a file, and by what a change of it is noticed."""
+
+    version: tuple[int, ...]
+    spec: Spec | None
+    errors: tuple[Error, ...] = ()
+    warnings: tuple[ParseError, ...] = ()
+
+
+class Registry:
+    """The valid specs of some directories.
+
+    Of a device that several directories have, the one of the highest priority counts. One that two files of a single
+    directory have is not resolved at all, whatever the other directories say. A file that cannot be read, or is not
+    valid, takes nothing from the others.
+
+    It knows the files as they were when it was made, and after that as they were at the last `refresh`.
+
+    Attributes:
+        dirs: The directories, lowest priority first.
+    """
+
+    def __init__(self, dirs: Sequence[str] = DEFAULT_DIRS) -> None:
+        """Read the specs.
+
+        Args:
+            dirs: The directories, lowest priority first. One that is not there is as good as empty.
+        """
+        self.dirs = tuple(os.path.normpath(each) for each in dirs)
+        self._outcomes: dict[str, _Outcome] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Take notice of what has changed: new files and changed ones are read, all others are only looked at."""
+        before, self._outcomes = self._outcomes, {}
+        self._errors: dict[str, list[Error]] = {}
+        self._files: list[SpecFile] = []
+        self._devices: dict[str, tuple[Device, SpecFile]] = {}
+        conflicts: set[str] = set()
+        for priority, directory in enumerate(self.dirs):
+            for path in self._paths_in(directory):
+                outcome = self._outcomes[path] = _read(path, before.get(path))
+                self._errors.setdefault(path, []).extend(outcome.errors)
+                if outcome.spec:
+                    file = SpecFile(path, priority, outcome.spec)
+                    self._files.append(file)
+                    conflicts.update(self._add_devices_of(file))
+        for name in conflicts:
+            del self._devices[name]
+
+    @property
+    def errors(self) -> dict[str, list[Error]]:
+        """What is wrong, by file (the conflicts it is part of included), or by directory where that is unreadable."""
+        return {path: list(errors) for path, errors in self._errors.items() if errors}
+
+    @property
+    def warnings(self) -> dict[str, list[ParseError]]:
+        """What is odd in files, by file: a reader other than the container runtimes' would refuse or mistake it."""
+        return {path: list(each.warnings) for path, each in self._outcomes.items() if each.warnings}
+
+    def devices(self) -> list[str]:
+        """The qualified names of the devices that can be resolved, sorted."""
+        return sorted(self._devices)
+
+    def vendors(self) -> list[str]:
+        """The vendors of the valid specs, sorted."""
+        return sorted({split_kind(file.spec.kind)[0] for file in self._files})
+
+    def classes(self) -> list[str]:
+        """The classes of the valid specs, sorted."""
+        return sorted({split_kind(file.spec.kind)[1] for file in self._files})
+
+    def specs(self, vendor: str | None = None) -> list[SpecFile]:
+        """The valid specs, of one vendor or of all, in the order of their directories, then of their names."""
+        return [file for file in self._files if vendor in (None, split_kind(file.spec.kind)[0])]
+
+    def device(self, name: str) -> Device:
+        """The device of a qualified name.
+
+        Raises:
+            UnresolvableError: There is none.
+        """
+        return self._resolve(name)[0][0]
+
+    def spec_path_of(self, name: str) -> str:
+        """The file that the device of a qualified name is taken from.
+
+        Raises:
+            UnresolvableError: There is none.
+        """
+        return self._resolve(name)[0][1].path
+
+    def resolve(self, *names: str) -> tuple[ContainerEdits, ...]:
+        """What a container gets that is given the devices of these qualified names, in the order it is applied.
+
+        The edits of a whole spec come before those of its first device, once. A device that is named twice is there
+        twice.
+
+        Raises:
+            UnresolvableError: There are names of no device.
+        """
+        edits: list[ContainerEdits] = []
+        seen: set[str] = set()
+        for device, file in self._resolve(*names):
+            if file.path not in seen:
+                edits.append(file.spec.container_edits)
+            seen.add(file.path)
+            edits.append(device.container_edits)
+        return tuple(edits)
+
+    def inject(self, oci: dict[str, Any], *names: str, host_root: str = "/") -> dict[str, Any]:
+        """Make the OCI runtime configuration of a container that is given the devices of these qualified names.
+
+        Args:
+            oci: The configuration without them. It stays as it is.
+            names: The devices.
+            host_root: Where the host's `/` is, for device nodes whose type, numbers or mode a spec leaves to the host.
+
+        Raises:
+            UnresolvableError: There are names of no device.
+            Error: The host lacks a device node, or `oci` is no OCI runtime configuration.
+        """
+        return apply_edits(oci, *self.resolve(*names), host_root=host_root)
+
+    def _resolve(self, *names: str) -> list[tuple[Device, SpecFile]]:
+        unresolvable = tuple(name for name in names if name not in self._devices)
+        if unresolvable:
+            raise UnresolvableError(unresolvable)
+        return [self._devices[name] for name in names]
+
+    def _paths_in(self, directory: str) -> list[str]:
+        try:
+            names = sorted(os.listdir(directory), key=os.fsencode)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            if os.path.isfile(directory):
+                return [directory] if directory.endswith(_ENDINGS) else []
+            self._errors[directory] = [Error(f"cannot read CDI directory {directory}: one above it is no directory")]
+            return []
+        except OSError as error:
+            self._errors[directory] = [Error(f"cannot read CDI directory {directory}: {error.strerror}")]
+            return []
+        paths = [os.path.join(directory, name) for name in names if name.endswith(_ENDINGS)]
+        return [path for path in paths if os.path.islink(path) or not os.path.isdir(path)]
+
+    def _add_devices_of(self, file: SpecFile) -> Iterator[str]:
+        """Take the devices of a file; what comes back are the names of those in conflict."""
+        for device in file.spec.devices:
+            name = f"{file.spec.kind}={device.name}"
+            other = self._devices.get(name)
+            if other and other[1].priority == file.priority:
+                conflict = ConflictError(name, file.path, other[1].path)
+                for path in conflict.paths:
+                    self._errors[path].append(conflict)
+                yield name
+            else:
+                self._devices[name] = (device, file)
+
+
+def _read(path: str, before: _Outcome | None) -> _Outcome:
+    """Read a file, or find that it is still as before."""
+    version = _version(path)
+    if before and version and before.version == version:
+        return before
+    warnings: list[ParseError] = []
+    try:
+        spec = read(path, warn=warnings.append)
+    except Error as error:
+        return _Outcome(version, None, (error,))
+    return _Outcome(version, spec, warnings=tuple(warnings))
+
+
+def _version(path: str) -> tuple[int, ...]:
+    """By what a change of the file shows; empty: it cannot be looked at."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return (status.st_dev, status.st_ino, status.st_mode, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
