@@ -20,7 +20,7 @@ from pathlib import Path
 from time import perf_counter, sleep
 
 from benchmarks import procfs
-from kubelet_plugin.kubelet import DeviceManager, Phase
+from kubelet_plugin.kubelet import DeviceManager, DryRuntime, Phase
 
 RESOURCE = "bench.example.com/kvm"
 _PATIENCE = 60.0
@@ -122,7 +122,7 @@ def ready(place: Path, times: int) -> Figure:
 async def round_trips(place: Path, times: int) -> Figure:
     """From a Register on, a first list and a pod admitted, with a plugin that is up already."""
     took = []
-    async with DeviceManager(str(place / "plugins")) as manager:
+    async with DeviceManager(str(place / "plugins"), runtime=DryRuntime([str(place / "cdi")])) as manager:
         with running(plugin(place, 10), place / "plugin.log"):
             for number in range(times + 1):
                 await manager.until(lambda: True if _allocatable(manager) == 10 else None)  # noqa: PLR2004
@@ -141,7 +141,7 @@ async def round_trips(place: Path, times: int) -> Figure:
 
 async def listed(place: Path, count: int) -> Figure:
     """From the restart of a kubelet until it has taken in a long list."""
-    async with DeviceManager(str(place / "plugins")) as manager:
+    async with DeviceManager(str(place / "plugins"), runtime=DryRuntime([str(place / "cdi")])) as manager:
         with running(plugin(place, count), place / "plugin.log"):
             await manager.until(lambda: True if _allocatable(manager) == count else None)
             began = perf_counter()
@@ -159,7 +159,12 @@ def many_pods(place: Path, count: int) -> list[Figure]:
     """So many pods from manifests, one device each, against a plugin of as many devices."""
     manifests, port = place / "manifests", free_port()
     manifests.mkdir()
-    arguments = {"plugin-dir": place / "plugins", "manifests": manifests, "listen": f"127.0.0.1:{port}"}
+    arguments = {
+        "plugin-dir": place / "plugins",
+        "cdi-dir": place / "cdi",
+        "manifests": manifests,
+        "listen": f"127.0.0.1:{port}",
+    }
     options = [word for name, value in arguments.items() for word in (f"--{name}", str(value))]
     for number in range(count):
         (manifests / f".pod-{number}.json").write_text(json.dumps(pod(f"pod-{number}")))

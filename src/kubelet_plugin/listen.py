@@ -304,7 +304,8 @@ class _Connection:
             *([self._h11.Data(page.body)] if self._body_wanted else []),
             self._h11.EndOfMessage(),
         ]
-        self._writer.writelines(self._protocol.send(event) or b"" for event in events)
+        # Not `writelines`, of which Python 3.12.1 and 3.13.0 do not tell `drain`.
+        self._writer.write(b"".join(self._protocol.send(event) or b"" for event in events))
         if self._protocol.our_state is self._protocol.their_state is self._h11.DONE:
             self._protocol.start_next_cycle()
 

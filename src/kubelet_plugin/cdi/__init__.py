@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kubelet_plugin.cdi.document import document, dumps
 from kubelet_plugin.cdi.edits import ContainerEdits, DeviceNode, Hook, IntelRdt, Mount, NetDevice, merge
 from kubelet_plugin.cdi.errors import Error, ParseError, UnresolvableError
-from kubelet_plugin.cdi.files import spec_path, write
+from kubelet_plugin.cdi.files import remove, spec_path, write, write_file
 from kubelet_plugin.cdi.names import (
     kind_of,
     parse_qualified_name,
@@ -84,6 +84,7 @@ __all__ = [
     "parse_qualified_name",
     "qualified_name",
     "read",
+    "remove",
     "spec_path",
     "validate_class",
     "validate_device_name",
@@ -91,6 +92,7 @@ __all__ = [
     "validate_kind",
     "validate_vendor",
     "write",
+    "write_file",
 ]
 
 

@@ -43,7 +43,7 @@ def parse(data: bytes, *, path: str = "", warn: Warn | None = None) -> Spec:
     spec = decode(data, path=path, warn=warn)
     fault = next(refusals(spec), None)
     if fault:
-        raise ParseError(fault, path=path)
+        raise ParseError(fault.text, path=path, line=line_of(data, fault.keys))
     return spec
 
 

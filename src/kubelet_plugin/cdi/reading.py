@@ -18,6 +18,15 @@ def read(path: str, *, warn: Warn | None = None) -> Spec:
     Raises:
         Error: The system refused, or it is no file; a `ParseError`: it holds no valid spec (see `parse`).
     """
+    return parse(content(path), path=path, warn=warn)
+
+
+def content(path: str) -> bytes:
+    """The content of a spec file; of one that is too large to be a spec, a part that is.
+
+    Raises:
+        Error: The system refused, or it is no file.
+    """
     try:
         # A FIFO of the name is not waited for.
         with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
@@ -27,4 +36,4 @@ def read(path: str, *, warn: Warn | None = None) -> Spec:
         raise Error(f"cannot read CDI spec {path}: {error.strerror}") from error
     if not is_regular:
         raise Error(f"cannot read CDI spec {path}: it is no regular file")
-    return parse(data, path=path, warn=warn)
+    return data

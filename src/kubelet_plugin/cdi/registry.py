@@ -1,7 +1,7 @@
 """The CDI specs of a host, as its container runtimes know them."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +100,35 @@ class Registry:
         for name in conflicts:
             del self._devices[name]
 
+    async def watch(self, *, interval: float = 60.0) -> AsyncIterator[frozenset[str]]:
+        """Refresh whenever something changes, and tell what has: `async for paths in registry.watch()`.
+
+        A directory that does not exist is waited for. A change is noticed at once by inotify; where that cannot see it
+        (the target of a link lies elsewhere, a directory above was moved), after `interval` seconds. Changes that come
+        together are told together. Nothing is read while nobody asks for the next item.
+
+        Args:
+            interval: Seconds after which everything is looked at anyway.
+
+        Yields:
+            The files, and unreadable directories, that are new, changed or gone, or have errors that they had not
+            before; the first at once, if there are any, in comparison with what the registry knew.
+
+        Raises:
+            Error: The system grants no inotify instance or watch; the message says which limit to raise.
+        """
+        from kubelet_plugin.cdi.watching import DirectoryWatch  # noqa: PLC0415  # it brings asyncio along
+
+        with DirectoryWatch(self.dirs) as directories:
+            known = self._state()
+            while True:
+                directories.renew()
+                self.refresh()
+                before, known = known, self._state()
+                if changed := frozenset(path for path in {*before, *known} if before.get(path) != known.get(path)):
+                    yield changed
+                await directories.wait(interval)
+
     @property
     def errors(self) -> dict[str, list[Error]]:
         """What is wrong, by file (the conflicts it is part of included), or by directory where that is unreadable."""
@@ -173,6 +202,14 @@ class Registry:
             Error: The host lacks a device node, or `oci` is no OCI runtime configuration.
         """
         return apply_edits(oci, *self.resolve(*names), host_root=host_root)
+
+    def _state(self) -> Mapping[str, tuple[tuple[int, ...], list[str]]]:
+        """Of each file and unreadable directory, what tells its state from another."""
+        none = _Outcome((), None)
+        return {
+            path: (self._outcomes.get(path, none).version, [str(error) for error in errors])
+            for path, errors in self._errors.items()
+        }
 
     def _resolve(self, *names: str) -> list[tuple[Device, SpecFile]]:
         unresolvable = tuple(name for name in names if name not in self._devices)

@@ -84,6 +84,7 @@ class Life:
         self._prefix = ""
         self._began = clock.wall()
         self._containers = {each.name: ContainerStatus(name=each.name) for each in _containers(pod)}
+        self._phase = Phase.PENDING  # kept, for it is asked of every pod at every admission
         self._starts: dict[str, int] = {}
         self._pauses: dict[str, float] = {}
         self._backing_off: set[str] = set()
@@ -108,7 +109,7 @@ class Life:
             )
         return PodStatus(
             pod=self.pod,
-            phase=self._phase(),
+            phase=self._phase,
             started_at=self._began,
             init_containers=tuple(self._shown(each) for each in self.pod.init_containers),
             containers=tuple(self._shown(each) for each in self.pod.containers),
@@ -117,7 +118,7 @@ class Life:
     def _shown(self, container: Container) -> ContainerStatus:
         return dataclasses.replace(self._containers[container.name], devices=self._held(self.pod, container))
 
-    def _phase(self) -> Phase:
+    def _compute_phase(self) -> Phase:
         containers = [self._containers[each.name] for each in self.pod.containers]
         if any(status.state is State.RUNNING for status in containers):
             return Phase.RUNNING if all(status.started_at is not None for status in containers) else Phase.PENDING
@@ -140,7 +141,7 @@ class Life:
     @property
     def is_active(self) -> bool:
         """Whether the pod has not ended, so that its devices are its own."""
-        return self._refusal is None and self._phase() not in (Phase.SUCCEEDED, Phase.FAILED)
+        return self._refusal is None and self._phase not in (Phase.SUCCEEDED, Phase.FAILED)
 
     @property
     def was_refused(self) -> bool:
@@ -165,6 +166,7 @@ class Life:
         for name, status in self._containers.items():
             if status.state is State.TERMINATED and self._restarts(self._named(name), status.exit_code):
                 self._containers[name] = dataclasses.replace(status, state=State.WAITING, reason="", message="")
+        self._phase = self._compute_phase()
 
     async def pause(self) -> None:
         """Let what runs go on, and start nothing: the kubelet has ended."""
@@ -255,6 +257,7 @@ class Life:
 
     def _put(self, container: Container, status: ContainerStatus) -> None:
         self._containers[container.name] = status
+        self._phase = self._compute_phase()
         self._changed()
 
     def _ended(self, container: Container, code: int) -> None:

@@ -96,9 +96,11 @@ def _own_capabilities() -> set[str]:
 class RuncContainer:
     """One run of one container, in a directory of its own, with runc's state in it; its cgroup bears the same name.
 
-    Its configuration differs from the composed one in what this machine is not: the cgroup is `/kubelet-plugin-…`; the
-    root file system is busybox, which sleeps where the pod leaves the command to its image; of the capabilities it gets
-    those that this process has; binds are from below `host_root`. A network namespace of its own is all the network.
+    Its configuration differs from the composed one where it must, to run here: its cgroup is `/kubelet-plugin-…`, apart
+    from all others; the root file system is busybox, there being no image, and it sleeps where the pod leaves the
+    command to the image; it gets only those capabilities that this process has itself; binds are from below
+    `host_root`. It joins no sandbox: an empty network namespace is all its network. Hooks run on this machine, as they
+    would on a node.
 
     Args:
         tools: The programs to use.

@@ -44,7 +44,7 @@ def test_a_directory_is_refused(tmp_path: Path) -> None:
 def test_what_is_wrong_in_a_file_is_said_with_its_path(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_text(cdi.dumps(SPEC).replace("A=1", "A"))
-    with pytest.raises(cdi.ParseError, match=r"a\.json: device 'd': env 'A' has not the form NAME=value$"):
+    with pytest.raises(cdi.ParseError, match=r"a\.json:1: device 'd': env 'A' has not the form NAME=value$"):
         cdi.read(str(path))
 
 

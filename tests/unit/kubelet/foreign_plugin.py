@@ -48,6 +48,7 @@ class ForeignPlugin:
         calls: What it was asked, in order.
         on_options, on_prefer, on_allocate, on_pre_start: What it answers; each may raise `PluginError`.
         devices: Its list; None: it sends none yet.
+        changed: Called when it was asked something, in some thread.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class ForeignPlugin:
         self.on_prefer: Callable[[list[str], list[str], int], Sequence[str]] = lambda available, must, size: []
         self.on_allocate: Callable[[list[str]], Sequence[Any]] = lambda ids: [answer()]
         self.on_pre_start: Callable[[list[str]], None] = lambda ids: None
-        self._changed = threading.Condition()
+        self.changed: Callable[[], None] = lambda: None
+        self._holds: dict[str, threading.Event] = {}
+        self._lock = threading.Lock()
         self._streams: list[queue.Queue[Any]] = []
         self._server: grpc.Server | None = None
 
@@ -95,14 +98,14 @@ class ForeignPlugin:
 
     def offer(self, *devices: Any) -> None:
         """Send a list to all who watch, and to all who will."""
-        with self._changed:
+        with self._lock:
             self.devices = devices
             for stream in self._streams:
                 stream.put(_list(devices))
 
     def end_streams(self, error: PluginError | None = None) -> None:
         """End all ListAndWatch streams; serving goes on."""
-        with self._changed:
+        with self._lock:
             for stream in self._streams:
                 stream.put(error)
 
@@ -114,10 +117,9 @@ class ForeignPlugin:
             self._server.wait_for_termination(WAIT)
             self._server = None
 
-    def until(self, look: Callable[["ForeignPlugin"], bool]) -> None:
-        """Wait until it was asked what it should be."""
-        with self._changed:
-            assert self._changed.wait_for(lambda: look(self), WAIT), self.calls
+    def hold(self, name: str) -> threading.Event:
+        """Let the next call of this name hang until the event is set."""
+        return self._holds.setdefault(name, threading.Event())
 
     @property
     def streams(self) -> list[Callable[..., None]]:
@@ -131,13 +133,14 @@ class ForeignPlugin:
         return [call[1:] for call in self.calls if call[0] == name]
 
     def note(self, *call: Any) -> None:
-        with self._changed:
-            self.calls.append(call)
-            self._changed.notify_all()
+        self.calls.append(call)
+        self.changed()
+        if hold := self._holds.pop(call[0], None):
+            hold.wait(WAIT)
 
     def watch(self, _: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
         stream: queue.Queue[Any] = queue.Queue()
-        with self._changed:
+        with self._lock:
             if self.devices is not None:
                 stream.put(_list(self.devices))
             self._streams.append(stream)
@@ -147,7 +150,7 @@ class ForeignPlugin:
             while isinstance(given := stream.get(), bytes):
                 yield given
         finally:
-            with self._changed:
+            with self._lock:
                 self._streams.remove(stream)
             self.note("ListAndWatch ended")
         if given is not None:

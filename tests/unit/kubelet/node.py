@@ -2,18 +2,21 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kubelet_plugin.errors import ContainerStartError
+from kubelet_plugin.kubelet import log
 from kubelet_plugin.kubelet.clock import ManualClock
 from kubelet_plugin.kubelet.manager import DeviceManager, NodeResource
 from kubelet_plugin.kubelet.options import RunContainerOptions
 from kubelet_plugin.kubelet.pods import Container, Pod
+from kubelet_plugin.kubelet.profile import Profile
 from kubelet_plugin.kubelet.status import Phase, PodStatus
-from tests.unit.kubelet.foreign_plugin import THING, WAIT, ForeignPlugin, device
+from tests.unit.kubelet.foreign_plugin import THING, WAIT, ForeignPlugin, PluginError, device
 
 Asks = int | dict[str, Any]
 
@@ -57,6 +60,35 @@ class Runtime:
         return [name for name, _ in self.started]
 
 
+class Clock(ManualClock):
+    """A manual clock that knows how many sleep by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sleepers = 0
+        self.changed: Callable[[], None] = lambda: None
+
+    async def sleep(self, seconds: float) -> None:
+        self.sleepers += 1
+        self.changed()
+        try:
+            await super().sleep(seconds)
+        finally:
+            self.sleepers -= 1
+            self.changed()
+
+
+class _Lines(logging.Handler):
+    def __init__(self, lines: list[str], changed: Callable[[], None]) -> None:
+        super().__init__()
+        self._lines = lines
+        self._changed = changed
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._lines.append(record.getMessage())
+        self._changed()
+
+
 @dataclass
 class Node:
     """A kubelet and what it has to do with.
@@ -67,13 +99,19 @@ class Node:
         runtime: Its container runtime.
         directory: Its plugin directory.
         plugins: The plugins there are.
+        lines: The lines of its log.
     """
 
     manager: DeviceManager
-    clock: ManualClock
+    clock: Clock
     runtime: Runtime
     directory: Path
     plugins: list[ForeignPlugin] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+
+    def changed(self) -> None:
+        """Let those look again who wait in `until`."""
+        self.manager._notify()
 
     async def serving(self, *devices: Any, socket: str = "", resource: str = THING, **options: bool) -> ForeignPlugin:
         """A plugin that serves; ids stand for healthy devices."""
@@ -81,6 +119,12 @@ class Node:
         listed = [device(each) if isinstance(each, str) else each for each in devices]
         plugin = ForeignPlugin(path, *listed, resource=resource, **options)
         self.plugins.append(plugin)
+        loop = asyncio.get_running_loop()
+
+        def changed() -> None:
+            loop.call_soon_threadsafe(self.changed)
+
+        plugin.changed = changed
         await asyncio.to_thread(plugin.serve)
         return plugin
 
@@ -113,20 +157,40 @@ class Node:
 
     async def watched(self, plugin: ForeignPlugin, times: int) -> None:
         """Wait until so many streams were opened."""
-        await asyncio.to_thread(plugin.until, lambda each: len(each.asked("ListAndWatch")) == times)
+        await self.until(lambda: len(plugin.asked("ListAndWatch")) == times)
 
     async def until(self, look: Callable[[], bool]) -> None:
         async with asyncio.timeout(WAIT):
             await self.manager.until(lambda: look() or None)
 
+    async def asked(self, plugin: ForeignPlugin, name: str, times: int = 1) -> None:
+        """Wait until a plugin was asked this so often."""
+        await self.until(lambda: len(plugin.asked(name)) == times)
+
+    async def logged(self, message: str, times: int = 1) -> None:
+        """Wait until the kubelet has logged this so often."""
+        await self.until(lambda: sum(line.startswith(f'"{message}"') for line in self.lines) == times)
+
     async def has(self, capacity: int, allocatable: int, resource: str = THING) -> None:
         """Wait until the node has so many devices."""
         await self.until(lambda: self.manager.resources().get(resource) == NodeResource(capacity, allocatable))
 
-    async def lose(self, plugin: ForeignPlugin) -> None:
+    async def lose(self, plugin: ForeignPlugin, error: PluginError | None = None) -> None:
         """Let a plugin end its streams, and wait until the kubelet has noticed."""
-        await asyncio.to_thread(plugin.end_streams)
-        await self.until(lambda: self.manager.resources()[plugin.resource].allocatable == 0)
+        before = self.ends
+        await asyncio.to_thread(plugin.end_streams, error)
+        await self.until(lambda: self.ends > before)
+
+    async def die(self, plugin: ForeignPlugin) -> None:
+        """Let a plugin die, and wait until the kubelet has noticed."""
+        before = self.ends
+        await asyncio.to_thread(plugin.die)
+        await self.until(lambda: self.ends > before)
+
+    @property
+    def ends(self) -> int:
+        """How many streams have ended so far."""
+        return sum(line.startswith('"ListAndWatch ended unexpectedly') for line in self.lines)
 
     async def admit(self, name: str, *containers: Asks, **options: Any) -> PodStatus:
         """Hand in a pod."""
@@ -152,15 +216,21 @@ class Node:
 
 
 @contextlib.asynccontextmanager
-async def node(directory: Path, version: str = "1.36", **settings: Any) -> AsyncIterator[Node]:
-    """A node with a kubelet that runs."""
-    clock, runtime = ManualClock(), Runtime()
+async def node(directory: Path, version: str | Profile = "1.36", **settings: Any) -> AsyncIterator[Node]:
+    """A node with a kubelet that runs, and logs everything."""
+    clock, runtime = Clock(), Runtime()
     manager = DeviceManager(str(directory), version, clock=clock, runtime=runtime, seed=1, **settings)
     made = Node(manager, clock, runtime, directory)
+    clock.changed = made.changed
+    handler = _Lines(made.lines, made.changed)
+    log.logger.addHandler(handler)
+    log.logger.setLevel(log.level(log.MOST_VERBOSE))
     try:
         async with manager:
             yield made
     finally:
+        log.logger.removeHandler(handler)
+        log.logger.setLevel(logging.NOTSET)
         for plugin in made.plugins:
             await asyncio.to_thread(plugin.die)
 
