@@ -10,7 +10,7 @@ This library does not log; it raises `Error`.
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from kubelet_plugin.cdi.document import document, dumps
+from kubelet_plugin.cdi.document import document, dumps, edits_document
 from kubelet_plugin.cdi.edits import ContainerEdits, DeviceNode, Hook, IntelRdt, Mount, NetDevice, merge
 from kubelet_plugin.cdi.errors import Error, ParseError, UnresolvableError
 from kubelet_plugin.cdi.files import remove, spec_path, write, write_file
@@ -24,7 +24,7 @@ from kubelet_plugin.cdi.names import (
     validate_vendor,
 )
 from kubelet_plugin.cdi.spec import Device, Spec
-from kubelet_plugin.cdi.validation import validate_edits
+from kubelet_plugin.cdi.validation import validate_edits, validate_spec
 from kubelet_plugin.cdi.version import minimum_version
 
 if TYPE_CHECKING:
@@ -77,6 +77,7 @@ __all__ = [
     "document",
     "dumps",
     "dumps_yaml",
+    "edits_document",
     "kind_of",
     "merge",
     "minimum_version",
@@ -90,6 +91,7 @@ __all__ = [
     "validate_device_name",
     "validate_edits",
     "validate_kind",
+    "validate_spec",
     "validate_vendor",
     "write",
     "write_file",

@@ -32,14 +32,14 @@ def _frame(spec: Spec) -> dict[str, Any]:
     _put_annotations(frame, spec.annotations)
     frame["devices"] = []
     if spec.container_edits:
-        frame["containerEdits"] = _edits(spec.container_edits)
+        frame["containerEdits"] = edits_document(spec.container_edits)
     return frame
 
 
 def _device(device: Device) -> dict[str, Any]:
     fields: dict[str, Any] = {"name": device.name}
     _put_annotations(fields, device.annotations)
-    fields["containerEdits"] = _edits(device.container_edits)
+    fields["containerEdits"] = edits_document(device.container_edits)
     return fields
 
 
@@ -48,7 +48,8 @@ def _put_annotations(fields: dict[str, Any], annotations: Annotations) -> None:
         fields["annotations"] = dict(annotations)
 
 
-def _edits(edits: ContainerEdits) -> dict[str, Any]:
+def edits_document(edits: ContainerEdits) -> dict[str, Any]:
+    """The edits as a CDI file says them. Nothing is checked."""
     fields = {
         "env": edits.env,
         "deviceNodes": [_device_node(node) for node in edits.device_nodes],

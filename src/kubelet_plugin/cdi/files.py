@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from kubelet_plugin.cdi.document import dumps
 from kubelet_plugin.cdi.errors import Error, ParseError
 from kubelet_plugin.cdi.spec import Spec
-from kubelet_plugin.cdi.validation import check
+from kubelet_plugin.cdi.validation import validate_spec
 
 _FILE_MODE = 0o644
 _DIRECTORY_MODE = 0o755
@@ -93,7 +93,7 @@ def write_file(spec: Spec, path: str) -> None:
     Raises:
         Error: As `write`.
     """
-    check(spec)
+    validate_spec(spec)
     directory, name = os.path.split(path)
     try:
         content = _text(spec, is_yaml=name.endswith((".yaml", ".yml"))).encode()

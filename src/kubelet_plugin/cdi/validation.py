@@ -43,7 +43,7 @@ class Fault:
         return Fault(f"{what}: {self.text}", (*keys, *self.keys), self.rule)
 
 
-def check(spec: Spec) -> None:
+def validate_spec(spec: Spec) -> None:
     """Check that `spec` may be written.
 
     Raises:

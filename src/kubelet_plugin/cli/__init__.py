@@ -1,24 +1,36 @@
 """The command line: one module per verb."""
 
 import importlib
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
-_VERBS = frozenset({"demo", "kubelet", "run"})
+_VERBS = frozenset({"cdi", "demo", "kubelet", "run"})
 
 
-class _Verbs(click.Group):
-    """Loads a verb's module only when it is used: the daemon pays for no other."""
+class Verbs(click.Group):
+    """Loads a verb's module only when it is used: the daemon pays for no other.
+
+    Args:
+        package: The package whose modules the verbs are; each has a `command`.
+        verbs: Their names.
+    """
+
+    def __init__(self, *args: Any, package: str, verbs: Iterable[str], **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._package = package
+        self._verbs = sorted(verbs)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
-        return sorted(_VERBS)
+        return self._verbs
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         del ctx
-        if cmd_name not in _VERBS:
+        if cmd_name not in self._verbs:
             return None
-        command = importlib.import_module(f"kubelet_plugin.cli.{cmd_name}").command
+        command = importlib.import_module(f"{self._package}.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 
@@ -31,7 +43,7 @@ def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None
         ctx.exit()
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Verbs, package=__name__, verbs=_VERBS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
 )

@@ -37,9 +37,9 @@ class Allocation:
         """The devices."""
         return frozenset(device for ids in self.entry.devices.values() for device in ids)
 
-    @cached_property
+    @property
     def response(self) -> v1beta1.ContainerAllocateResponse:
-        """What the container gets."""
+        """What the container gets; decoded anew each time, for that is at its start alone."""
         return wire.decode(v1beta1.ContainerAllocateResponse, self.entry.response)
 
 

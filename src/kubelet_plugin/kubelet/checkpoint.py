@@ -8,7 +8,6 @@ import base64
 import contextlib
 import json
 import os
-from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -60,9 +59,6 @@ def _fnv1a(text: bytes, state: int) -> int:
     return state
 
 
-_UNKNOWN = array("q", [-1]) * (_LOW + 1)
-
-
 class _Chunk:
     """A piece of the hashed text which knows what it does to a state of the hash, so that it is seldom read.
 
@@ -78,13 +74,13 @@ class _Chunk:
     def __init__(self, text: bytes) -> None:
         self.text = text
         self._factor = pow(_PRIME, len(text), _MASK + 1)
-        self._offsets = _UNKNOWN[:]
+        self._offsets: dict[int, int] = {}
 
     def hashed(self, state: int) -> int:
         """Return the state of the hash after this text."""
         low = state & _LOW
-        offset = self._offsets[low]
-        if offset < 0:
+        offset = self._offsets.get(low)
+        if offset is None:
             offset = self._offsets[low] = (_fnv1a(self.text, low) - low * self._factor) & _MASK
         return (state * self._factor + offset) & _MASK
 

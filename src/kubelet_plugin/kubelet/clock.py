@@ -31,6 +31,10 @@ class Clock:
         """Wait."""
         await asyncio.sleep(seconds)
 
+    async def sleep_until(self, moment: float) -> None:
+        """Wait until `now` is so much; it may be so already, where the wait was planned before it began."""
+        await self.sleep(max(0.0, moment - self.now()))
+
     async def within(self, seconds: float, awaitable: Awaitable[T]) -> T:
         """Wait for something, but not longer than that; it is cancelled then.
 

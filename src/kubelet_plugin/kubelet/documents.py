@@ -4,7 +4,6 @@ What there is not is left empty: no image was pulled, and no pod has an address 
 made up. See Kubernetes' API reference for PodStatus, ContainerStatus and NodeStatus.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from fractions import Fraction
 from typing import Any
 
 from kubelet_plugin.kubelet.conditions import Condition, Part, conditions, parts
+from kubelet_plugin.kubelet.identity import digest
 from kubelet_plugin.kubelet.machine import Machine
 from kubelet_plugin.kubelet.pods import Pod
 from kubelet_plugin.kubelet.profile import Profile
@@ -203,7 +203,7 @@ def _state(part: Part, pod: Pod) -> Document:
 def _container_id(part: Part, pod: Pod) -> str:
     """Make up an id, another one after each start."""
     start = f"{pod.uid}/{part.status.name}/{part.status.restarts}"
-    return f"{_RUNTIME}://{hashlib.sha256(start.encode()).hexdigest()}"
+    return f"{_RUNTIME}://{digest(start, 64)}"
 
 
 def _condition(condition: Condition) -> Document:

@@ -284,7 +284,7 @@ class Life:
                 status = dataclasses.replace(status, state=State.WAITING, reason="CrashLoopBackOff", message=message)
             self._backing_off.add(name)
             self._put(container, status)
-            self._begin(self._start_again(container, pause))
+            self._begin(self._start_again(container, self._clock.now() + pause))
         else:
             self._put(container, status)
             if container in self.pod.init_containers:
@@ -301,18 +301,18 @@ class Life:
             case _:
                 return code != 0
 
-    async def _start_again(self, container: Container, pause: float) -> None:
-        if pause:
-            await self._clock.sleep(pause)
+    async def _start_again(self, container: Container, due: float) -> None:
+        await self._clock.sleep_until(due)
         if container.name in self._backing_off:  # nobody else has started it meanwhile
             await self.restart(container)
             await self.sync()
 
     def _retry(self) -> None:
         """Look at all containers again after a while, once for all that could not be started."""
+        due = self._clock.now() + RETRY
 
         async def wait() -> None:
-            await self._clock.sleep(RETRY)
+            await self._clock.sleep_until(due)
             self._is_to_retry = False
             await self.sync()
 

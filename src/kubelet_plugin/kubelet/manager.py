@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import uuid
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -10,6 +9,7 @@ from typing import Any, Self, TypeVar
 
 from kubelet_plugin.api.transport import MESSAGE_LIMIT
 from kubelet_plugin.errors import AdmissionError, ConfigurationError
+from kubelet_plugin.kubelet import identity
 from kubelet_plugin.kubelet.clock import Clock
 from kubelet_plugin.kubelet.devices import HEALTHY
 from kubelet_plugin.kubelet.directory import PluginDirectory
@@ -242,7 +242,7 @@ class DeviceManager:
         pod = Pod.from_document(document)
         if document["metadata"].get("uid"):
             return pod
-        uid = str(uuid.UUID(int=self._settings.order.getrandbits(128), version=4))
+        uid = identity.uid(f"{document['metadata'].get('name')} {self._settings.order.random()}")
         return Pod.from_document({**document, "metadata": {**document["metadata"], "uid": uid}})
 
     async def _admit(self, life: Life) -> None:

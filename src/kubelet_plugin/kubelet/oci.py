@@ -5,7 +5,6 @@ where a container would join its pod's namespaces it has its own, and a host nam
 is left out: the image's part, processor and memory limits, the cgroup, volumes, and the files that a kubelet mounts.
 """
 
-import hashlib
 import json
 import posixpath
 import re
@@ -17,6 +16,7 @@ from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.errors import ContainerStartError
 from kubelet_plugin.kubelet import host_devices
 from kubelet_plugin.kubelet.cdi_cache import CdiCache
+from kubelet_plugin.kubelet.identity import digest
 from kubelet_plugin.kubelet.options import RunContainerOptions
 from kubelet_plugin.kubelet.pods import Container, Pod
 
@@ -257,7 +257,7 @@ def _cdi_failure(what: str) -> ContainerStartError:
 
 def _container_id(pod: Pod, container: Container) -> str:
     """What stands for the random id that containerd gives a container."""
-    return hashlib.sha256(f"{pod.uid}/{container.name}".encode()).hexdigest()
+    return digest(f"{pod.uid}/{container.name}", 64)
 
 
 def _words(error: OSError) -> str:

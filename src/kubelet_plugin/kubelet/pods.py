@@ -1,15 +1,13 @@
 """Pods, made from ordinary Pod manifests."""
 
 import copy
-import hashlib
 import json
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from kubelet_plugin.kubelet import validation
+from kubelet_plugin.kubelet import identity, validation
 from kubelet_plugin.kubelet.fields import Fields, ManifestError, noun_of
 
 __all__ = ["Container", "ManifestError", "Pod", "unparsable"]
@@ -112,7 +110,7 @@ class Pod:
             raise ManifestError(
                 f"invalid pod: [{' '.join(faults)}]" if node_name else f'Pod "{name}" is invalid: {_aggregate(faults)}'
             )
-        uid = uid or str(uuid.uuid5(uuid.NAMESPACE_URL, f"/api/v1/namespaces/{namespace}/pods/{name}"))
+        uid = uid or identity.uid(f"/api/v1/namespaces/{namespace}/pods/{name}")
         filled_in: dict[str, object] = {"name": full_name, "namespace": namespace, "uid": uid}
         if annotations:
             filled_in["annotations"] = annotations
@@ -198,8 +196,7 @@ def _container(fields: Fields, pod_context: Fields, groups: tuple[int, ...], *, 
 
 
 def _file_uid(document: object, node_name: str, source: str) -> str:
-    content = f"{_json(document)}host:{node_name}file:{source}"
-    return hashlib.md5(content.encode(errors="surrogatepass"), usedforsecurity=False).hexdigest()
+    return identity.digest(f"{_json(document)}host:{node_name}file:{source}", 32)
 
 
 def _file_annotations(uid: str, seen: float | None) -> dict[str, str]:

@@ -20,7 +20,6 @@ class Serving:
         self._settings = settings
         self._ended = ended
         self._task: asyncio.Task[None] | None = None
-        self._failure: BaseException | None = None
 
     async def start(self) -> None:
         """Begin.
@@ -29,14 +28,10 @@ class Serving:
             ConfigurationError: The plugin's names cannot work.
         """
         self._task = asyncio.get_running_loop().create_task(serve(self._plugin, self._settings))
-        self._task.add_done_callback(self._note)
+        self._task.add_done_callback(lambda _: self._ended())
         await asyncio.sleep(0)  # what can be known to fail has failed by then
-        if self._failure:
-            raise self._failure
-
-    def _note(self, task: asyncio.Task[None]) -> None:
-        self._failure = None if task.cancelled() else _cause(task.exception())
-        self._ended()
+        if failure := self.failure():
+            raise failure
 
     async def end(self) -> None:
         """End: streams end, and the socket goes."""
@@ -46,7 +41,9 @@ class Serving:
 
     def failure(self) -> BaseException | None:
         """Why serving has ended; None while it has not, and when it was ended."""
-        return self._failure
+        if self._task is None or not self._task.done() or self._task.cancelled():
+            return None
+        return _cause(self._task.exception())
 
     def story(self) -> str:
         """Say what it is, for people."""

@@ -1,0 +1,62 @@
+"""`kubelet-plugin cdi install`."""
+
+import os
+
+import click
+
+from kubelet_plugin import cdi
+from kubelet_plugin.cli.cdi import options, output
+
+_HELP = """Put specs where container runtimes find them.
+
+Each FILE, JSON or YAML, or - for standard input, is checked, and written to vendor-class.json in the directory:
+atomically, readable by all. An earlier spec of the kind is replaced. What would make a runtime crash, or refuse the
+spec, is not installed; nor is what would make a device unresolvable because another file there has it, too.
+
+/etc/cdi is for specs that are to stay; /var/run/cdi is empty after a restart of the host.
+
+\b
+Examples:
+  kubelet-plugin cdi install fuse.yaml
+  kubelet-plugin cdi generate --kind example.com/fuse --device fuse=/dev/fuse | kubelet-plugin cdi install -
+"""
+
+
+@click.command("install", help=_HELP)
+@click.argument(
+    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+)
+@options.spec_dir
+@options.transient_id
+@options.as_yaml
+@click.pass_context
+def command(ctx: click.Context, *, files: tuple[str, ...], directory: str, id_: str, yaml: bool) -> None:
+    try:
+        # All are read before the first is written.
+        for spec in [_read(file) for file in files]:
+            path = cdi.spec_path(spec.kind, directory, id=id_, yaml=yaml)
+            _check_neighbours(spec, path, directory)
+            cdi.write_file(spec, path)
+            output.say(f"{path}: installed")
+    except cdi.Error as error:
+        output.fail(ctx, str(error))
+
+
+def _read(path: str) -> cdi.Spec:
+    if path == "-":
+        return cdi.parse(click.get_binary_stream("stdin").read(), path="standard input")
+    return cdi.read(path)
+
+
+def _check_neighbours(spec: cdi.Spec, path: str, directory: str) -> None:
+    """Refuse to replace another kind's file, and to offer what another file of the directory offers already."""
+    names = {device.name for device in spec.devices}
+    for file in cdi.Registry([directory]).specs():
+        if os.path.basename(file.path) == os.path.basename(path):
+            if file.spec.kind != spec.kind:
+                raise cdi.Error(f"{path} is of the kind {file.spec.kind}: it is not replaced by one of {spec.kind}")
+        elif file.spec.kind == spec.kind and (twice := names & {device.name for device in file.spec.devices}):
+            raise cdi.Error(
+                f"{file.path} has {', '.join(sorted(twice))} of {spec.kind} already: with two files in one directory "
+                "no runtime would resolve them; remove that file first, or choose another directory"
+            )

@@ -1,0 +1,60 @@
+"""The options that verbs share."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from kubelet_plugin import cdi
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+spec_dirs = click.option(
+    "--spec-dir",
+    "dirs",
+    metavar="DIR",
+    multiple=True,
+    default=cdi.DEFAULT_DIRS,
+    show_default=", ".join(cdi.DEFAULT_DIRS),
+    type=click.Path(),
+    help="Where specs are; repeat it for several, the lowest priority first. They take the place of the defaults.",
+)
+
+spec_dir = click.option(
+    "--spec-dir",
+    "directory",
+    metavar="DIR",
+    default=cdi.DEFAULT_DIRS[0],
+    show_default=True,
+    type=click.Path(),
+    help="The spec directory.",
+)
+
+transient_id = click.option(
+    "--id", "id_", metavar="ID", default="", help="What a transient spec is for: it becomes part of the file's name."
+)
+
+as_yaml = click.option("--yaml", is_flag=True, help="The file is YAML, and its name ends in .yaml.")
+
+strict = click.option("--strict", is_flag=True, help="A warning makes the exit code 1, too.")
+
+host_root = click.option(
+    "--host-root",
+    metavar="DIR",
+    default="/",
+    show_default=True,
+    type=click.Path(),
+    help="Where the host's root file system is seen.",
+)
+
+
+def output(*forms: str) -> Decorator:
+    """The option `--output`, whose default is the first of the forms."""
+    return click.option(
+        "--output",
+        "form",
+        type=click.Choice(forms),
+        default=forms[0],
+        show_default=True,
+        help="What is printed.",
+    )

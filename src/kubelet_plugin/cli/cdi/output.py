@@ -1,0 +1,114 @@
+"""What the verbs print: results to standard output, what is wrong to standard error."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
+
+import click
+
+from kubelet_plugin import cdi
+
+_COLOURS = {"fatal": "red", "error": "red", "warning": "yellow"}
+
+
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line. File names that are no UTF-8 are printed as they are."""
+    click.echo(
+        text.encode(errors="surrogateescape") if any("\udc80" <= each <= "\udcff" for each in text) else text, err=err
+    )
+
+
+def label(severity: str) -> str:
+    """A severity, in its colour; where there is no terminal, the colour is dropped in printing."""
+    return click.style(f"{severity}:", fg=_COLOURS[severity], bold=True)
+
+
+def fail(ctx: click.Context, *messages: str) -> NoReturn:
+    """Print what is wrong, and end the program with exit code 1."""
+    for message in messages:
+        say(f"{label('error')} {message}", err=True)
+    ctx.exit(1)
+
+
+def show(form: str, data: Any, header: Sequence[str], rows: Callable[[], Iterable[Sequence[str]]]) -> None:
+    """Print a result.
+
+    Args:
+        form: `table`, `json` or `yaml`.
+        data: The result for programs.
+        header: The names of a table's columns.
+        rows: Makes the rows of the table.
+    """
+    if form == "table":
+        _show_table(header, [*rows()])
+    else:
+        say(serialized(form, data))
+
+
+def serialized(form: str, data: Any) -> str:
+    """Data as JSON or YAML, without a line's end."""
+    if form == "json":
+        return json.dumps(data, indent=2, ensure_ascii=False)
+    from kubelet_plugin.cdi.yaml_output import dump_yaml  # noqa: PLC0415  # heavy
+
+    return dump_yaml(data).rstrip("\n")
+
+
+def complain(registry: cdi.Registry, *, strict: bool) -> int:
+    """Print what is wrong and odd in the specs.
+
+    Returns:
+        The exit code that this makes.
+    """
+    # A conflict is an error of two files.
+    errors = dict.fromkeys(str(error) for errors in registry.errors.values() for error in errors)
+    warnings = [str(warning) for warnings in registry.warnings.values() for warning in warnings]
+    for severity, messages in (("error", errors), ("warning", warnings)):
+        for message in messages:
+            say(f"{label(severity)} {message}", err=True)
+    return int(bool(errors) or (strict and bool(warnings)))
+
+
+def summary(edits: cdi.ContainerEdits) -> str:
+    """What a container gets, in a few words."""
+    counts = {
+        "env": len(edits.env),
+        "mounts": len(edits.mounts),
+        "hooks": len(edits.hooks),
+        "gids": len(edits.additional_gids),
+        "net devices": len(edits.net_devices),
+        "RDT class": int(edits.intel_rdt is not None),
+    }
+    words = [node.path for node in edits.device_nodes]
+    return ", ".join(words + [f"{count} {what}" for what, count in counts.items() if count])
+
+
+def _show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    if _has_colours() and _show_rich_table(header, rows):
+        return
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _has_colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def _show_rich_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
+    """Print a table in colours; False: the extra `cli` is not installed."""
+    try:
+        from rich.console import Console  # noqa: PLC0415  # an extra, and heavy
+        from rich.table import Table  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+    except ImportError:
+        return False
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    for index, name in enumerate(header):
+        table.add_column(name, overflow="fold", style="cyan" if index == 0 else "")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console().print(table)
+    return True
