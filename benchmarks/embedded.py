@@ -6,6 +6,7 @@ from the inside.
 
 import asyncio
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -113,9 +114,10 @@ def ready(place: Path, times: int) -> Figure:
     took = []
     for number in range(times):
         plugins = place / f"ready-{number}"
+        answered = functools.partial(answers, plugins / "kubelet.sock")
         began = perf_counter()
         with running([*_COMMAND, "kubelet", "--plugin-dir", str(plugins)], place / "kubelet.log"):
-            took.append(until("the kubelet's socket", lambda plugins=plugins: answers(plugins / "kubelet.sock")) - began)
+            took.append(until("the kubelet's socket", answered) - began)
     return Figure(f"start to ready, p50 of {times}", statistics.median(took), "s", 0.3)
 
 
@@ -125,7 +127,7 @@ async def round_trips(place: Path, times: int) -> Figure:
     async with DeviceManager(str(place / "plugins"), runtime=DryRuntime([str(place / "cdi")])) as manager:
         with running(plugin(place, 10), place / "plugin.log"):
             for number in range(times + 1):
-                await manager.until(lambda: True if _allocatable(manager) == 10 else None)  # noqa: PLR2004
+                await manager.until(lambda: True if _allocatable(manager) == 10 else None)
                 await manager.stop()
                 began = perf_counter()
                 await manager.start()
@@ -188,7 +190,7 @@ def many_pods(place: Path, count: int) -> list[Figure]:
 def _node_offers(port: int, count: int) -> bool:
     status = get(port, "/node")["status"]
     assert isinstance(status, dict)
-    return status["allocatable"].get(RESOURCE) == str(count)
+    return bool(status["allocatable"].get(RESOURCE) == str(count))
 
 
 def _running(port: int) -> int:
@@ -204,7 +206,11 @@ def main() -> int:
         places = [Path(directory, name) for name in ("a", "b", "c", "d")]
         for place in places:
             place.mkdir()
-        figures = [ready(places[0], 10), asyncio.run(round_trips(places[1], 30)), asyncio.run(listed(places[2], 10_000))]
+        figures = [
+            ready(places[0], 10),
+            asyncio.run(round_trips(places[1], 30)),
+            asyncio.run(listed(places[2], 10_000)),
+        ]
         figures += many_pods(places[3], 1000)
     print(f"load {os.getloadavg()[0]:.1f}")
     print(*figures, sep="\n")

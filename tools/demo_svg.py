@@ -42,7 +42,8 @@ def recorded(command: list[str]) -> str:
         SystemExit: It failed.
     """
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs)
+    environment = os.environ | {"COLUMNS": str(_WIDTH)}
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, stdin=theirs, env=environment)  # noqa: S603
     os.close(theirs)
     written = bytearray()
     while True:
@@ -55,7 +56,7 @@ def recorded(command: list[str]) -> str:
         written += data
     if code := process.wait():
         raise SystemExit(f"{' '.join(command)} ended with {code}:\n{written.decode()}")
-    return written.decode()
+    return written.decode().replace("\r\n", "\n")
 
 
 def drawn(text: str) -> str:

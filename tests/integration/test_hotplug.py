@@ -1,82 +1,75 @@
-"""From a device node to the kubelet and the CDI spec: nodes that come, go and change at run time."""
+"""From a device node to the kubelet: nodes that come and go while pods hold them. No root: links stand for nodes."""
 
-import json
-import os
-import stat
-import time
 from pathlib import Path
 
 import pytest
 
+from kubelet_plugin.kubelet import Phase
 from kubelet_plugin.plugins.crand import CrandPlugin
-from kubelet_plugin.runtime import Settings
-from tests.foreign import ForeignKubelet
-from tests.integration.serving import served
+from kubelet_plugin.plugins.kvm import KvmPlugin
+from kubelet_plugin.testing import Kubelet, pod
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes")
+CRAND, KVM = "github.com.ihcsim/crand", "github.com.ihcsim/kvm"
 
 
 @pytest.fixture
 def dev(tmp_path: Path) -> Path:
-    (tmp_path / "host/dev").mkdir(parents=True)
-    return tmp_path / "host/dev"
+    (tmp_path / "dev").mkdir()
+    return tmp_path / "dev"
 
 
-def plug(node: Path, mode: int = 0o600) -> None:
-    os.mknod(node, mode | stat.S_IFCHR, os.makedev(1, 8))
+def plug(node: Path) -> None:
+    node.symlink_to("/dev/random")
 
 
-def plugin(dev: Path) -> CrandPlugin:
+def crand(dev: Path) -> CrandPlugin:
     return CrandPlugin(host_root=str(dev.parent))
 
 
-def file_mode(settings: Settings, device: int = 0) -> int:
-    spec = json.loads(Path(settings.cdi_dir, "github.com.ihcsim-crand.json").read_text())
-    return int(spec["devices"][device]["containerEdits"]["deviceNodes"][0]["fileMode"])
-
-
-def test_a_node_that_is_plugged_in_is_listed(kubelet: ForeignKubelet, settings: Settings, dev: Path) -> None:
-    with served(plugin(dev), settings=settings):
-        stream = kubelet.registered().stream
-        assert stream.next() == {}
+def test_a_node_that_is_plugged_in_can_be_had(kubelet: Kubelet, dev: Path) -> None:
+    with kubelet.plugin(crand(dev)):
+        kubelet.wait_for(CRAND, capacity=0)
         plug(dev / "crand0")
-        assert stream.next() == {"crand0": "Healthy"}
+        kubelet.wait_for(CRAND, allocatable=1)
 
 
-def test_a_node_that_is_unplugged_is_unhealthy_and_back_it_is_healthy(
-    kubelet: ForeignKubelet, settings: Settings, dev: Path
-) -> None:
+def test_a_node_that_is_unplugged_cannot_be_had_until_it_is_back(kubelet: Kubelet, dev: Path) -> None:
     plug(dev / "crand0")
-    with served(plugin(dev), settings=settings):
-        stream = kubelet.registered().stream
-        assert stream.next() == {"crand0": "Healthy"}
+    with kubelet.plugin(crand(dev)):
+        kubelet.wait_for(CRAND, allocatable=1)
         (dev / "crand0").unlink()
-        assert stream.next() == {"crand0": "Unhealthy"}
+        kubelet.wait_for(CRAND, capacity=1, allocatable=0)
         plug(dev / "crand0")
-        assert stream.next() == {"crand0": "Healthy"}
+        kubelet.wait_for(CRAND, allocatable=1)
 
 
-def test_a_late_change_of_mode_is_in_the_spec_soon(kubelet: ForeignKubelet, settings: Settings, dev: Path) -> None:
-    plug(dev / "crand0", 0o600)
-    with served(plugin(dev), settings=settings):
-        kubelet.registered().stream.next()
-        assert file_mode(settings) == 0o600
-        (dev / "crand0").chmod(0o666)
-        deadline = time.monotonic() + 10
-        while file_mode(settings) != 0o666:
-            assert time.monotonic() < deadline
-            time.sleep(0.001)
+def test_a_pod_whose_device_is_unplugged_runs_on(kubelet: Kubelet, dev: Path) -> None:
+    plug(dev / "crand0")
+    with kubelet.plugin(crand(dev)):
+        kubelet.wait_for(CRAND, allocatable=1)
+        kubelet.admit(pod({CRAND: 1}))
+        (dev / "crand0").unlink()
+        kubelet.wait_for(CRAND, allocatable=0)
+        assert kubelet.pod_status("pod").phase is Phase.RUNNING
 
 
-def test_a_burst_of_nodes_gives_few_lists(kubelet: ForeignKubelet, settings: Settings, dev: Path) -> None:
-    with served(plugin(dev), settings=settings):
-        stream = kubelet.registered().stream
-        stream.next()
-        begun = time.monotonic()
-        for number in range(200):
-            plug(dev / f"crand{number}")
-        elapsed = time.monotonic() - begun
-        lists = 1
-        while len(stream.next()) < 200:
-            lists += 1
-        assert lists <= elapsed / 0.010 + 2
+def test_a_pod_is_not_admitted_while_the_device_is_away(kubelet: Kubelet, dev: Path) -> None:
+    with kubelet.plugin(KvmPlugin(host_root=str(dev.parent))):
+        kubelet.wait_for(KVM, capacity=1, allocatable=0)
+        status = kubelet.admit(pod({KVM: 1}))
+    assert status.reason == "UnexpectedAdmissionError"
+    assert f"no healthy devices present; cannot allocate unhealthy devices {KVM}" in status.message
+
+
+def test_a_device_that_a_pod_holds_outlives_its_grace(kubelet: Kubelet, dev: Path) -> None:
+    for number in range(2):
+        plug(dev / f"crand{number}")
+    plugin = crand(dev)
+    plugin.grace = 0.05
+    with kubelet.plugin(plugin):
+        kubelet.wait_for(CRAND, allocatable=2)
+        (held,) = kubelet.admit(pod({CRAND: 1})).container().devices[CRAND]
+        for number in range(2):
+            (dev / f"crand{number}").unlink()
+        kubelet.wait_for(CRAND, capacity=1)  # the other one is forgotten
+        assert kubelet.devices(CRAND) == {held: "Unhealthy"}

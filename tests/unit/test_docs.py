@@ -14,6 +14,7 @@ from kubelet_plugin.cli import main
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+TEST = re.compile(r"^(async )?def test_", re.MULTILINE)
 LINK = re.compile(r"\[[^\]]*\]\(([^)#]+)\)")
 
 
@@ -29,6 +30,10 @@ def commands(program: str) -> list[str]:
     lines = [line for _, text in blocks("sh") for line in text.splitlines()]
     lines += [code for page in PAGES for code in re.findall(r"`([^`\n]+)`", page.read_text())]
     return sorted({line.strip() for line in lines if re.match(rf"{program} [a-z-]", line.strip())})
+
+
+EXAMPLES = [(place, code) for place, code in blocks("python") if not TEST.search(code)]
+TESTS = "\n\n".join(code for _, code in blocks("python") if TEST.search(code))
 
 
 @pytest.mark.parametrize("command", commands("make"))
@@ -49,13 +54,13 @@ def test_a_command_line_that_the_docs_name_is_understood(command: str) -> None:
     verb.make_context(name, rest)
 
 
-@pytest.mark.parametrize(("place", "code"), blocks("python"), ids=[place for place, _ in blocks("python")])
+@pytest.mark.parametrize(("place", "code"), EXAMPLES, ids=[place for place, _ in EXAMPLES])
 def test_an_example_in_the_docs_runs_until_its_main(place: str, code: str) -> None:
     done = subprocess.run([sys.executable, "-W", "error", "-c", code.replace("__main__", "not now")], check=False)
     assert done.returncode == 0
 
 
-@pytest.mark.parametrize(("place", "code"), blocks("python"), ids=[place for place, _ in blocks("python")])
+@pytest.mark.parametrize(("place", "code"), EXAMPLES, ids=[place for place, _ in EXAMPLES])
 def test_an_example_in_the_docs_offers_devices(place: str, code: str) -> None:
     tree = ast.parse(code)
     (name,) = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
@@ -63,6 +68,16 @@ def test_an_example_in_the_docs_offers_devices(place: str, code: str) -> None:
     code = code.replace("__main__", "not now")
     done = subprocess.run([sys.executable, "-c", code + probe], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_tests_in_the_docs_pass(tmp_path: Path) -> None:
+    (tmp_path / "test_of_the_docs.py").write_text(TESTS)
+    options = ["-W", "error", "-o", "asyncio_default_fixture_loop_scope=function", "-p", "no:cacheprovider"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *options], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+    assert f" {len(TEST.findall(TESTS))} passed" in done.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import pytest_asyncio
 
-from kubelet_plugin import Device, DevicePlugin
+from kubelet_plugin import Device, DevicePlugin, Settings
 from kubelet_plugin.errors import ConfigurationError, Error
 from kubelet_plugin.kubelet import Phase
 from kubelet_plugin.testing import AsyncKubelet, WaitError, pod
@@ -23,10 +23,18 @@ class Things(DevicePlugin):
         yield [Device("a"), Device("b")]
 
 
-class Unservable(Things):
-    @property
-    def grace(self) -> float:  # type: ignore[override]
-        raise RuntimeError("no grace")
+@pytest.fixture
+def failed(monkeypatch: pytest.MonkeyPatch) -> asyncio.Event:
+    """Whether serving has failed, as it does while this is asked for, some time after it has begun."""
+    failed = asyncio.Event()
+
+    async def serve(plugin: DevicePlugin, settings: Settings) -> None:
+        await asyncio.sleep(0.01)
+        failed.set()
+        raise ExceptionGroup("of one task", [RuntimeError("no grace")])
+
+    monkeypatch.setattr("kubelet_plugin.testing.serving.serve", serve)
+    return failed
 
 
 @pytest_asyncio.fixture
@@ -119,18 +127,20 @@ async def test_what_does_not_come_fails_the_test(kubelet: AsyncKubelet) -> None:
 
 
 @pytest.mark.asyncio
+@pytest.mark.usefixtures("failed")
 async def test_a_plugin_whose_serving_fails_fails_the_wait(kubelet: AsyncKubelet) -> None:
     with pytest.raises(RuntimeError, match="no grace"):
-        async with kubelet.plugin(Unservable()):
+        async with kubelet.plugin(Things()):
             await kubelet.wait_for(RESOURCE)
 
 
 @pytest.mark.asyncio
-async def test_a_plugin_whose_serving_fails_fails_the_test_that_waits_for_nothing(kubelet: AsyncKubelet) -> None:
+async def test_a_plugin_whose_serving_fails_fails_the_test_that_waits_for_nothing(
+    kubelet: AsyncKubelet, failed: asyncio.Event
+) -> None:
     with pytest.raises(RuntimeError, match="no grace"):
-        async with kubelet.plugin(Unservable()):
-            while not kubelet._actors[0].failure():
-                await asyncio.sleep(0)
+        async with kubelet.plugin(Things()):
+            await failed.wait()
 
 
 @asynchronous
@@ -145,6 +155,14 @@ async def test_it_leaves_nothing_behind() -> None:
         await kubelet.wait_for(RESOURCE)
     assert asyncio.all_tasks() == {asyncio.current_task()}
     assert not kubelet.plugin_dir.parent.exists()
+
+
+@asynchronous
+async def test_a_kubelet_that_has_ended_says_so() -> None:
+    async with AsyncKubelet() as kubelet:
+        pass
+    with pytest.raises(ConfigurationError, match="has ended"):
+        await kubelet.start()
 
 
 def test_on_another_event_loop_it_says_what_to_do() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from kubelet_plugin import Device, DevicePlugin, Health
+from kubelet_plugin import Device, DevicePlugin, Health, Settings
 from kubelet_plugin.errors import ConfigurationError, Error
-from kubelet_plugin.kubelet import Phase, State
+from kubelet_plugin.kubelet import Phase
 from kubelet_plugin.testing import Kubelet, WaitError, pod
 
 RESOURCE = "example.com/thing"
@@ -26,12 +26,18 @@ class Things(DevicePlugin):
         yield [Device("a"), Device("b", health=Health.UNHEALTHY)]
 
 
-class Unservable(Things):
-    """Its serving fails, though its names are good."""
+@pytest.fixture
+def failed(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """Whether serving has failed, as it does while this is asked for, some time after it has begun."""
+    failed = threading.Event()
 
-    @property
-    def grace(self) -> float:  # type: ignore[override]
-        raise RuntimeError("no grace")
+    async def serve(plugin: DevicePlugin, settings: Settings) -> None:
+        await asyncio.sleep(0.01)
+        failed.set()
+        raise ExceptionGroup("of one task", [RuntimeError("no grace")])
+
+    monkeypatch.setattr("kubelet_plugin.testing.serving.serve", serve)
+    return failed
 
 
 # What is there.
@@ -92,11 +98,12 @@ def test_an_unknown_option_is_refused_with_all_there_are() -> None:
         Kubelet(profil="1.36")  # type: ignore[call-arg]
 
 
-def test_an_unknown_version_leaves_no_directory_behind() -> None:
-    before = set(os.listdir(tempfile.gettempdir()))
+def test_an_unknown_version_leaves_no_directory_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    directory = tempfile.TemporaryDirectory(dir=tmp_path)
+    monkeypatch.setattr("kubelet_plugin.testing.asynchronous.temporary_directory", lambda: directory)
     with pytest.raises(ConfigurationError, match=r"no profile of kubelet '1\.2'"):
         Kubelet(profile="1.2")
-    assert not [name for name in set(os.listdir(tempfile.gettempdir())) - before if name.startswith("kp-")]
+    assert os.listdir(tmp_path) == []
 
 
 @pytest.mark.kubelet(profile="1.20")
@@ -272,30 +279,25 @@ def test_a_plugin_whose_names_cannot_work_is_refused_at_once(kubelet: Kubelet) -
         pytest.fail("it was served")
 
 
+@pytest.mark.usefixtures("failed")
 def test_a_plugin_whose_serving_fails_fails_the_wait_at_once(kubelet: Kubelet) -> None:
     begun = time.monotonic()
-    with pytest.raises(RuntimeError, match="no grace") as caught, kubelet.plugin(Unservable()):
+    with pytest.raises(RuntimeError, match="no grace") as caught, kubelet.plugin(Things()):
         kubelet.wait_for(RESOURCE, allocatable=1)
     assert time.monotonic() - begun < 5
     assert caught.value.__notes__ == [f"The test was waiting for {RESOURCE}: allocatable 1."]
 
 
-def test_a_plugin_whose_serving_fails_fails_the_test_that_waits_for_nothing(kubelet: Kubelet) -> None:
-    failed = threading.Event()
-
-    class Failing(Unservable):
-        @property
-        def grace(self) -> float:  # type: ignore[override]
-            failed.set()
-            raise RuntimeError("no grace")
-
-    with pytest.raises(RuntimeError, match="no grace"), kubelet.plugin(Failing()):
+def test_a_plugin_whose_serving_fails_fails_the_test_that_waits_for_nothing(
+    kubelet: Kubelet, failed: threading.Event
+) -> None:
+    with pytest.raises(RuntimeError, match="no grace"), kubelet.plugin(Things()):
         assert failed.wait(10)
 
 
-def test_the_failure_of_the_test_itself_comes_first(kubelet: Kubelet) -> None:
-    with pytest.raises(ZeroDivisionError), kubelet.plugin(Unservable()):
-        1 / 0  # noqa: B018
+def test_the_failure_of_the_test_itself_comes_first(kubelet: Kubelet, failed: threading.Event) -> None:
+    with pytest.raises(ZeroDivisionError), kubelet.plugin(Things()):
+        1 / (not failed.wait(10))
 
 
 def test_a_plugin_that_blocks_its_event_loop_does_not_hold_up_the_wait(kubelet: Kubelet) -> None:
@@ -332,6 +334,15 @@ def test_a_kubelet_leaves_nothing_behind() -> None:
 def test_a_kubelet_that_has_ended_says_so() -> None:
     with Kubelet() as kubelet:
         pass
+    with pytest.raises(Error, match="does not run"):
+        kubelet.resources()
+
+
+def test_a_kubelet_that_has_ended_cannot_be_entered_again() -> None:
+    with Kubelet() as kubelet:
+        pass
+    with pytest.raises(ConfigurationError, match="has ended"):
+        kubelet.__enter__()
     with pytest.raises(Error, match="does not run"):
         kubelet.resources()
 

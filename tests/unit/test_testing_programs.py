@@ -9,11 +9,18 @@ from pathlib import Path
 import pytest
 
 from kubelet_plugin.errors import ConfigurationError
-from kubelet_plugin.testing import AsyncKubelet, Kubelet, WaitError, pod
+from kubelet_plugin.testing import AsyncKubelet, Kubelet, Program, WaitError, pod
+from tests.mounts import needs_mounts
 
 RESOURCE = "foreign.example.com/thing"
 FOREIGN = [sys.executable, str(Path(__file__).parents[1] / "foreign/plugin.py")]
 STAYS = ["sleep", "60"]
+
+
+def until_ended(program: Program) -> None:
+    """Wait in a way that the kubelet knows nothing of."""
+    while program.returncode is None:
+        pass
 
 
 def test_a_program_finds_the_kubelet_by_its_environment(kubelet: Kubelet) -> None:
@@ -21,12 +28,14 @@ def test_a_program_finds_the_kubelet_by_its_environment(kubelet: Kubelet) -> Non
         kubelet.wait_for(RESOURCE, allocatable=2)
 
 
+@needs_mounts
 def test_a_program_that_knows_only_a_nodes_own_directories_finds_the_kubelet_there(kubelet: Kubelet) -> None:
     with kubelet.command(FOREIGN, mounted=True, env={"KUBELET_PLUGIN_PLUGIN_DIR": ""}):
         kubelet.wait_for(RESOURCE, allocatable=2)
         assert kubelet.admit(pod({RESOURCE: 1})).container().devices[RESOURCE]
 
 
+@needs_mounts
 def test_mounts_hide_nothing_else_from_a_program(kubelet: Kubelet) -> None:
     with kubelet.command(["sh", "-c", "ls /var/lib /run"], mounted=True) as program:
         assert program.wait() == 0
@@ -34,6 +43,7 @@ def test_mounts_hide_nothing_else_from_a_program(kubelet: Kubelet) -> None:
     assert set(os.listdir("/var/lib")) | set(os.listdir("/run")) <= seen
 
 
+@needs_mounts
 def test_mounts_of_a_program_show_nowhere_else(kubelet: Kubelet) -> None:
     with kubelet.command(["touch", "/var/run/cdi/thing.json"], mounted=True) as program:
         assert program.wait() == 0
@@ -41,6 +51,7 @@ def test_mounts_of_a_program_show_nowhere_else(kubelet: Kubelet) -> None:
     assert not os.path.exists("/var/run/cdi/thing.json")
 
 
+@needs_mounts
 def test_a_program_that_is_not_there_is_named(kubelet: Kubelet) -> None:
     with pytest.raises(ConfigurationError, match="nonsense: No such file or directory"):
         kubelet.command(["nonsense"], mounted=True).__enter__()
@@ -76,8 +87,7 @@ def test_a_program_that_ends_by_itself_fails_the_wait_at_once(kubelet: Kubelet) 
 
 def test_a_program_that_ends_by_itself_fails_the_test_that_waits_for_nothing(kubelet: Kubelet) -> None:
     with pytest.raises(WaitError, match="a program has ended by itself"), kubelet.command(["true"]) as program:
-        while program.returncode is None:
-            pass
+        until_ended(program)
 
 
 def test_a_wait_that_fails_says_what_the_program_has_written(kubelet: Kubelet) -> None:

@@ -4,9 +4,11 @@ import asyncio
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
@@ -309,4 +311,8 @@ def _say(text: str) -> None:
 
 def _detail(label: str, text: str) -> None:
     """Show more of a step."""
-    click.echo(f"    {click.style(f'{label:>{_TITLE + _TIME}}', dim=True)}   {text}")
+    indent = 4 + _TITLE + _TIME + 3
+    room = max(40, shutil.get_terminal_size((120, 24)).columns - indent)
+    for line in textwrap.wrap(text, room, break_long_words=False):
+        click.echo(f"    {click.style(f'{label:>{_TITLE + _TIME}}', dim=True)}   {line}")
+        label = ""

@@ -18,9 +18,8 @@ def level(verbosity: int) -> int:
 
 def info(verbosity: int, message: str, /, **keys: object) -> None:
     """Log what happened. Verbosity 0 is always shown."""
-    number = level(verbosity)
-    if logger.isEnabledFor(number):
-        logger.log(number, "%s", _line(message, keys), stacklevel=2)
+    if logger.isEnabledFor(level(verbosity)):
+        logger.info("%s", _line(message, keys), stacklevel=2)
 
 
 def error(cause: object, message: str, /, **keys: object) -> None:

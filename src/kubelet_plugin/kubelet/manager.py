@@ -67,7 +67,7 @@ class DeviceManager:
         faults: What is to go wrong on the plugin's side.
 
     Raises:
-        ConfigurationError: There is no such profile, or no kubelet starts on such a machine.
+        ConfigurationError: There is no such profile or policy, or no kubelet starts on such a machine.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class DeviceManager:
             clock=clock or Clock(),
             grace=grace,
             numa_nodes=tuple(sorted(numa_nodes)),
-            topology_policy=Policy(topology_policy),
+            topology_policy=Policy.of(topology_policy),
             order=random.Random(seed),  # noqa: S311 -- nothing here is a secret
             checkpoint=checkpoint,
             message_limit=message_limit,
@@ -179,7 +179,7 @@ class DeviceManager:
                 clock=self._settings.clock,
                 pods=self.pods,
                 devices=session.devices,
-                allocations=lambda uid, container: session.allocator.allocations.of_container(uid, container),
+                allocations=session.allocator.allocations.of_container,
                 collect_garbage=session.allocator.collect_garbage,
             )
             await pod_resources.start()

@@ -47,7 +47,7 @@ class Metrics:
             for bound, count in zip(bounds, [*histogram.counts, histogram.count], strict=True):
                 lines.append(f'{_DURATION}_bucket{{{label},le="{bound}"}} {count}')
             lines += [
-                f"{_DURATION}_sum{{{label}}} {histogram.sum!r}",
+                f"{_DURATION}_sum{{{label}}} {repr(histogram.sum).removesuffix('.0')}",
                 f"{_DURATION}_count{{{label}}} {histogram.count}",
             ]
         if self.registrations:

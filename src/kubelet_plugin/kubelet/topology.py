@@ -30,6 +30,17 @@ class Policy(enum.StrEnum):
     RESTRICTED = "restricted"
     SINGLE_NUMA_NODE = "single-numa-node"
 
+    @classmethod
+    def of(cls, name: str) -> "Policy":
+        """Return the policy of a name.
+
+        Raises:
+            ConfigurationError: There is none of that name.
+        """
+        if name not in set(cls):
+            raise ConfigurationError(f"there is no topology policy {name!r}: give one of {', '.join(cls)}")
+        return cls(name)
+
 
 @dataclass(frozen=True, slots=True)
 class Hint:

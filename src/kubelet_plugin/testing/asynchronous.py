@@ -71,8 +71,8 @@ class AsyncKubelet(Node):
         self.faults = self._manager.faults
         self._log = Log()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._following: asyncio.Task[object] | None = None
-        self._is_begun = self._is_running = False
+        self._life: asyncio.Task[None] | None = None
+        self._is_begun = self._is_running = self._is_ended = False
         self._starting = asyncio.Lock()
         self._actors: list[Actor] = []
         self._waiting: set[asyncio.Event] = set()
@@ -100,19 +100,31 @@ class AsyncKubelet(Node):
         await self._end()
 
     async def _end(self) -> None:
-        if self._following is not None:
-            self._following.cancel()
-            await asyncio.wait({self._following})
-            self._following = None
+        life, self._life = self._life, None
+        if life is not None:
+            life.cancel()
+            await asyncio.wait({life})
+        self._clear()
+        if life is not None and not life.cancelled():
+            life.result()
+
+    async def _live(self) -> None:
+        """Be there for as long as this is not cancelled, as it is at the latest when its event loop is closed."""
+        try:
+            await self._manager.until(self._wake)
+        finally:
             await self._manager.__aexit__(None, None, None)
-            self._log.close()
+
+    def _clear(self) -> None:
+        self._is_ended = True
+        self._log.close()
         self._directory.cleanup()
 
     def _abandon(self) -> None:
         """End it from outside of its event loop, where nobody has ended it on that."""
-        if self._following is not None and self._loop is not None and not self._loop.is_closed():
+        if self._life is not None and self._loop is not None and not self._loop.is_closed():
             self._loop.run_until_complete(self._end())
-        self._directory.cleanup()
+        self._clear()
 
     async def _ready(self) -> DeviceManager:
         if not self._is_begun:
@@ -125,6 +137,8 @@ class AsyncKubelet(Node):
             here = asyncio.get_running_loop()
         except RuntimeError:
             raise ConfigurationError("an AsyncKubelet needs asyncio: no event loop of it runs here") from None
+        if self._is_ended:
+            raise ConfigurationError("this kubelet has ended: make another one")
         self._loop = self._loop or here
         if self._loop is not here:
             raise ConfigurationError(
@@ -144,9 +158,9 @@ class AsyncKubelet(Node):
 
     def _begin(self) -> None:
         self._is_begun = True
-        if self._following is None:
+        if self._life is None:
             self._log.open()
-            self._following = asyncio.get_running_loop().create_task(self._manager.until(self._wake))
+            self._life = asyncio.get_running_loop().create_task(self._live())
 
     async def stop(self) -> None:
         """See `Kubelet.stop`."""

@@ -61,6 +61,7 @@ class Log(logging.Handler):
         logging.getLogger("kubelet_plugin").removeHandler(self)
         if self._forces_level:
             log.logger.setLevel(logging.NOTSET)
+            self._forces_level = False
         super().close()
 
 

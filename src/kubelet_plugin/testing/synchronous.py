@@ -1,6 +1,5 @@
 """A kubelet for tests that are ordinary functions."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from kubelet_plugin.kubelet.journal import Registered
 from kubelet_plugin.runtime import DevicePlugin
 from kubelet_plugin.testing.asynchronous import TIMEOUT, AsyncKubelet
 from kubelet_plugin.testing.failures import Actor, hides_frames
+from kubelet_plugin.testing.faults import Faults
 from kubelet_plugin.testing.loop import LoopThread
 from kubelet_plugin.testing.node import Node
 from kubelet_plugin.testing.options import Options
@@ -24,47 +24,6 @@ P = TypeVar("P", bound=DevicePlugin)
 T = TypeVar("T")
 
 __tracebackhide__ = hides_frames
-
-
-class Release:
-    """Lets a call that hangs go on."""
-
-    def __init__(self, loop: LoopThread, event: asyncio.Event) -> None:
-        self._loop = loop
-        self._event = event
-
-    def set(self) -> None:
-        """Let it go on, to the plugin."""
-        self._loop.call(self._event.set)
-
-
-class Faults:
-    """What is to go wrong on a plugin's side of the wire; the call never reaches it."""
-
-    def __init__(self, kubelet: AsyncKubelet, loop: Callable[[], LoopThread]) -> None:
-        self._faults = kubelet.faults
-        self._loop = loop
-
-    def fail(self, resource: str, method: str, message: str, *, code: str = "UNKNOWN", times: int = 1) -> None:
-        """Let the next calls fail.
-
-        Args:
-            resource: The resource whose plugin is called.
-            method: The name of the call, such as `Allocate`.
-            message: The status message of the failure.
-            code: The name of its gRPC status code.
-            times: How many calls fail.
-        """
-        self._loop().call(self._faults.fail, resource, method, message, code=code, times=times)
-
-    def hang(self, resource: str, method: str) -> Release:
-        """Let the next call hang, until `set` is called on what is returned.
-
-        Args:
-            resource: The resource whose plugin is called.
-            method: The name of the call, such as `ListAndWatch`.
-        """
-        return Release(self._loop(), self._loop().call(self._faults.hang, resource, method))
 
 
 class Kubelet(Node):
@@ -86,7 +45,7 @@ class Kubelet(Node):
     def __init__(self, **options: Unpack[Options]) -> None:
         self._kubelet = AsyncKubelet(**options)
         super().__init__(self._kubelet._root)  # noqa: SLF001 -- the other half of this class
-        self.faults = Faults(self._kubelet, self._running)
+        self.faults = Faults(self._kubelet.faults, self._running)
         self._loop: LoopThread | None = None
 
     @property

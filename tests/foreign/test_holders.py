@@ -12,7 +12,7 @@ from kubelet_plugin.runtime import Device, Settings
 from kubelet_plugin.runtime.holders import held_devices
 from tests.asynchronous import asynchronous
 from tests.foreign import ForeignKubelet, messages
-from tests.integration.serving import GivenPlugin, served
+from tests.foreign.serving import GivenPlugin, served
 
 v1 = messages("podresources/v1.proto")
 

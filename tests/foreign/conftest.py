@@ -5,7 +5,7 @@ import pytest
 
 from kubelet_plugin.runtime import Settings
 from tests.foreign import ForeignKubelet, foreign_kubelet
-from tests.integration.serving import settings_for
+from tests.foreign.serving import settings_for
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from kubelet_plugin.errors import ConfigurationError, DirectoryLockedError, Plug
 from kubelet_plugin.runtime import Device, Settings
 from kubelet_plugin.runtime.endpoint import Endpoint, socket_name
 from tests.foreign import ForeignKubelet, PluginClient
-from tests.integration.serving import SOCKET, GivenPlugin, served, told
+from tests.foreign.serving import SOCKET, GivenPlugin, served, told
 
 THING = Device("thing0")
 

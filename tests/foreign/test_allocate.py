@@ -12,7 +12,7 @@ import pytest
 from kubelet_plugin.cdi import ContainerEdits, DeviceNode, Mount
 from kubelet_plugin.runtime import Device, Health, Inject, Settings
 from tests.foreign import ForeignKubelet, Registered, v1beta1
-from tests.integration.serving import GivenPlugin, served, settings_for
+from tests.foreign.serving import GivenPlugin, served, settings_for
 
 NODE = ContainerEdits(device_nodes=(DeviceNode("/dev/thing", permissions="rw", file_mode=0o600),))
 THING = Device("thing0", NODE)

@@ -16,7 +16,7 @@ from kubelet_plugin.cdi import ContainerEdits, DeviceNode
 from kubelet_plugin.runtime import Device, Health, Inject, Settings
 from kubelet_plugin.runtime.specs import SpecFile
 from tests.foreign import ForeignKubelet, Registered
-from tests.integration.serving import GivenPlugin, served, settings_for, told
+from tests.foreign.serving import GivenPlugin, served, settings_for, told
 
 FILE = "example.com-thing.json"
 

@@ -14,7 +14,7 @@ import pytest
 
 from kubelet_plugin.runtime import Settings
 from tests.foreign import ForeignKubelet, PluginClient
-from tests.integration.serving import settings_for
+from tests.foreign.serving import settings_for
 
 KVM_SOCKET = "github.com.ihcsim.kvm.sock"
 
