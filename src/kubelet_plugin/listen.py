@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from kubelet_plugin import liveness
 from kubelet_plugin.errors import ConfigurationError
 
 logger = logging.getLogger("kubelet_plugin.listen")
@@ -367,13 +368,9 @@ def _remove_if_dead(path: str) -> None:
         return
     if not stat.S_ISSOCK(status.st_mode):
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
+    with contextlib.suppress(FileNotFoundError):  # it is gone by now
+        if not liveness.is_answered(path):
             os.unlink(path)
-        except (FileNotFoundError, BlockingIOError):  # it is gone by now; or there is somebody, with a full backlog
-            pass
 
 
 def _inode(path: str) -> tuple[int, int]:

@@ -5,6 +5,7 @@ import os
 import socket
 import stat
 
+from kubelet_plugin import liveness
 from kubelet_plugin.errors import ConfigurationError
 from kubelet_plugin.kubelet import log
 from kubelet_plugin.kubelet.profile import Profile
@@ -64,12 +65,9 @@ class PluginDirectory:
 
     def _check_vacant(self) -> None:
         """Leave the directory of a living kubelet alone: cleaning it would cut off all its plugins."""
-        with (
-            socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe,
-            contextlib.suppress(FileNotFoundError, ConnectionRefusedError),
-        ):
-            probe.connect(os.path.join(self.path, SOCKET))
-            raise ConfigurationError(f"another kubelet answers in {self.path}: give a directory of its own")
+        with contextlib.suppress(FileNotFoundError):
+            if liveness.is_answered(os.path.join(self.path, SOCKET)):
+                raise ConfigurationError(f"another kubelet answers in {self.path}: give a directory of its own")
 
     def _is_stale(self, entry: os.DirEntry[str]) -> bool:
         if not self._profile.removes_every_file:

@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kubelet_plugin import liveness
 from kubelet_plugin.errors import ConfigurationError, DirectoryLockedError, PluginDirError, SocketInUseError
 
 _PATH_LIMIT = 107  # sun_path, without its terminator
@@ -148,17 +149,12 @@ def _remove_if_dead(path: str) -> None:
         return
     if not stat.S_ISSOCK(status.st_mode):
         raise PluginDirError(f"{path} is in the way and is no socket: remove it")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as probe:
-        try:
-            probe.connect(path)
-        except ConnectionRefusedError:
+    try:
+        if not liveness.is_answered(path):
             os.unlink(path)
             return
-        except FileNotFoundError:
-            return
-        except OSError as error:
-            if error.errno != errno.EAGAIN:  # a full backlog: there is somebody
-                raise
+    except FileNotFoundError:
+        return
     raise SocketInUseError(
         f"another process answers at {path}: leaving it alone; is a second instance of this plugin running?"
     )
