@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo demo.svg build test lint format proto constraints clean
-.PHONY: cdi uncdi kubelet run.kvm run.crand deploy undeploy e2e bench bench.kubelet
+.PHONY: cdi uncdi kubelet run.kvm run.crand deploy undeploy e2e bench bench.kubelet bench.cdi fuzz
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,9 +57,13 @@ build: $(STAMP) ## Build the wheel and the sdist into dist/
 test: $(STAMP) ## Run the unit and integration tests
 	$(BIN)/python -m pytest
 
+fuzz: $(STAMP) ## Feed 100,000 broken documents to what reads CDI specs
+	$(BIN)/python -m tests.unit.cdi.fuzzing $(ARGS)
+
 e2e: $(STAMP) ## Run the tests on a real kubelet and containerd (root)
 	@bash node/node.sh check
 	@sh node/fetch.sh
+	@sh node/fetch.sh sample-device-plugin
 	$(BIN)/python -m pytest tests/e2e $(ARGS)
 
 bench: $(STAMP) ## Measure beside upstream's Go sample plugin
@@ -68,6 +72,9 @@ bench: $(STAMP) ## Measure beside upstream's Go sample plugin
 
 bench.kubelet: $(STAMP) ## Measure the embedded kubelet
 	$(BIN)/python -m benchmarks.embedded
+
+bench.cdi: $(STAMP) ## Measure the CDI command and library
+	$(BIN)/python -m benchmarks.cdi
 
 lint: $(STAMP) ## Check format, style, types and floors
 	$(BIN)/ruff format --check .

@@ -3,22 +3,22 @@
 
 cdi.py write | remove
 
-/dev/crand0 and /dev/crand1 are character devices numbered like /dev/random; the files in /etc/cdi describe them and
-/dev/kvm. What stands at a path already stays, and only what is as written here is removed.
+/dev/crand0 and /dev/crand1 are character devices numbered like /dev/random; the files in /etc/cdi, which
+`kubelet-plugin cdi` makes and removes, describe them and /dev/kvm. What stands at a path already stays, and only what
+is as written here is removed.
 """
 
+import contextlib
 import os
 import stat
+import subprocess
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-
-from kubelet_plugin.cdi import ContainerEdits, Device, DeviceNode, Spec, spec_path, write
 
 DIRECTORY = "/etc/cdi"
 RANDOM = os.makedev(1, 8)
-CRANDS = ("/dev/crand0", "/dev/crand1")
-KVM, CRAND = "github.com.ihcsim/kvm", "github.com.ihcsim/crand"
+KVM = {"kvm0": "/dev/kvm"}
+CRANDS = {"crand0": "/dev/crand0", "crand1": "/dev/crand1"}
+KINDS = {"github.com.ihcsim/crand": CRANDS, "github.com.ihcsim/kvm": KVM}
 
 
 def is_ours(path: str) -> bool:
@@ -31,45 +31,42 @@ def make(path: str) -> None:
     if not os.path.lexists(path):
         os.mknod(path, 0o666 | stat.S_IFCHR, RANDOM)
         os.chmod(path, 0o666)
-        print(f"{path}: made")
+        print(f"{path}: made", flush=True)
     elif not is_ours(path):
         sys.exit(f"cdi: {path} is there already and is no character device 1:8")
 
 
-def spec(kind: str, devices: Sequence[tuple[str, str]]) -> Spec:
-    """A spec of `kind` for these (name, path), with the file modes that the nodes have."""
-    return Spec(kind=kind, devices=tuple(device(name, path) for name, path in devices))
-
-
-def device(name: str, path: str) -> Device:
-    """A device that is one node."""
-    mode = stat.S_IMODE(os.stat(path).st_mode)
-    node = DeviceNode(path=path, file_mode=mode, permissions="rw")
-    return Device(name=name, container_edits=ContainerEdits(device_nodes=(node,)))
+def cdi(*arguments: str, text: bytes = b"", output: int | None = None) -> bytes:
+    """Run `kubelet-plugin cdi`; end where it does not succeed."""
+    command = (sys.executable, "-m", "kubelet_plugin", "cdi", *arguments)
+    done = subprocess.run(command, input=text, stdout=output, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+    return done.stdout or b""
 
 
 def add() -> None:
     """Make the devices and write the files."""
-    for path in CRANDS:
+    for path in CRANDS.values():
         make(path)
-    os.makedirs(DIRECTORY, mode=0o755, exist_ok=True)
-    print(write(spec(CRAND, [(os.path.basename(path), path) for path in CRANDS]), DIRECTORY) + ": written")
-    if os.path.exists("/dev/kvm"):
-        print(write(spec(KVM, [("kvm0", "/dev/kvm")]), DIRECTORY) + ": written")
-    else:
-        print(f"{spec_path(KVM, DIRECTORY)}: not written, this machine has no /dev/kvm", file=sys.stderr)
+    for kind, devices in KINDS.items():
+        if all(map(os.path.exists, devices.values())):
+            options = [f"--device={name}={path}" for name, path in devices.items()]
+            spec = cdi("generate", "--kind", kind, *options, output=subprocess.PIPE)
+            cdi("install", "-", "--spec-dir", DIRECTORY, text=spec)
+        else:
+            print(f"{kind}: no file, since this machine has no {', '.join(devices.values())}", file=sys.stderr)
 
 
 def remove() -> None:
     """Undo `add`."""
-    for path in (spec_path(KVM, DIRECTORY), spec_path(CRAND, DIRECTORY), *filter(is_ours, CRANDS)):
-        if os.path.lexists(path):
-            os.unlink(path)
-            print(f"{path}: removed")
-    directory = Path(DIRECTORY)
-    if directory.is_dir() and not any(directory.iterdir()):
-        directory.rmdir()
-        print(f"{directory}: removed")
+    cdi("remove", *KINDS, "--spec-dir", DIRECTORY)
+    for path in filter(is_ours, CRANDS.values()):
+        os.unlink(path)
+        print(f"{path}: removed")
+    with contextlib.suppress(OSError):  # it is not there, or something else is in it
+        os.rmdir(DIRECTORY)
+        print(f"{DIRECTORY}: removed")
 
 
 def main(verb: str) -> None:

@@ -29,17 +29,25 @@ from kubelet_plugin.cdi.version import minimum_version
 
 if TYPE_CHECKING:
     from kubelet_plugin.cdi.annotations import annotate, annotated_devices, annotation_key, annotation_value
+    from kubelet_plugin.cdi.findings import RULES, Finding, Rule, Severity, examine
     from kubelet_plugin.cdi.injection import apply_edits
     from kubelet_plugin.cdi.parsing import decode, parse
     from kubelet_plugin.cdi.reading import read
     from kubelet_plugin.cdi.registry import DEFAULT_DIRS, ConflictError, Registry, SpecFile
+    from kubelet_plugin.cdi.runtimes import RUNTIMES, Runtime
     from kubelet_plugin.cdi.yaml_output import dumps_yaml
 
 # What a process that only writes specs does not need in its memory.
 _LAZY = {
     "DEFAULT_DIRS": "registry",
+    "RULES": "findings",
+    "RUNTIMES": "runtimes",
     "ConflictError": "registry",
+    "Finding": "findings",
     "Registry": "registry",
+    "Rule": "findings",
+    "Runtime": "runtimes",
+    "Severity": "findings",
     "SpecFile": "registry",
     "annotate": "annotations",
     "annotated_devices": "annotations",
@@ -48,23 +56,30 @@ _LAZY = {
     "apply_edits": "injection",
     "decode": "parsing",
     "dumps_yaml": "yaml_output",
+    "examine": "findings",
     "parse": "parsing",
     "read": "reading",
 }
 
 __all__ = [
     "DEFAULT_DIRS",
+    "RULES",
+    "RUNTIMES",
     "ConflictError",
     "ContainerEdits",
     "Device",
     "DeviceNode",
     "Error",
+    "Finding",
     "Hook",
     "IntelRdt",
     "Mount",
     "NetDevice",
     "ParseError",
     "Registry",
+    "Rule",
+    "Runtime",
+    "Severity",
     "Spec",
     "SpecFile",
     "UnresolvableError",
@@ -78,6 +93,7 @@ __all__ = [
     "dumps",
     "dumps_yaml",
     "edits_document",
+    "examine",
     "kind_of",
     "merge",
     "minimum_version",

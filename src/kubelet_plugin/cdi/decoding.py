@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from kubelet_plugin.cdi.edits import ContainerEdits, DeviceNode, Hook, IntelRdt, Mount, NetDevice
+from kubelet_plugin.cdi.lines import Keys
 from kubelet_plugin.cdi.spec import Annotations, Device, Spec
 from kubelet_plugin.cdi.version import DROPPED_IN, VERSIONS
 from kubelet_plugin.cdi.yaml_scalars import as_text
@@ -58,19 +59,13 @@ def decode_document(document: Any, *, is_yaml: bool, warn: Callable[[str, Place]
     return spec
 
 
-def keys_of(place: Place) -> list[str | int]:
+def keys_of(place: Place) -> Keys:
     """The keys and indices that lead to `place`."""
     keys: list[str | int] = []
     while place is not None:
         place, key = place
         keys.append(key)
-    return keys[::-1]
-
-
-def place_text(place: Place) -> str:
-    """`place` as people write it, such as `devices[0].name`."""
-    keys = keys_of(place)
-    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
+    return tuple(keys[::-1])
 
 
 def _misfit(value: Any, wanted: str, place: Place) -> MisfitError:

@@ -16,7 +16,7 @@ _FIFO = "p"
 _ALL_PERMISSIONS = "rwm"
 
 _NAMES: dict[type, str] = {dict: "object", list: "list", str: "string"}
-_NODE_TYPES = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: _FIFO}
+NODE_TYPES = {stat.S_IFBLK: "b", stat.S_IFCHR: "c", stat.S_IFIFO: _FIFO}
 
 
 def apply_edits(oci: dict[str, Any], *edits: ContainerEdits, host_root: str = "/") -> dict[str, Any]:
@@ -154,7 +154,7 @@ def _filled(node: DeviceNode, host_root: str) -> DeviceNode:
     host_path = node.host_path or node.path
     try:
         status = os.lstat(os.path.join(host_root, host_path.lstrip("/")))
-        type_ = _NODE_TYPES.get(stat.S_IFMT(status.st_mode))
+        type_ = NODE_TYPES.get(stat.S_IFMT(status.st_mode))
         reason = "not a device node"
     except (OSError, ValueError) as error:
         type_ = None

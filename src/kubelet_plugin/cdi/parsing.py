@@ -7,9 +7,9 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from kubelet_plugin.cdi import yaml_text
-from kubelet_plugin.cdi.decoding import MisfitError, Place, decode_document, keys_of, place_text
+from kubelet_plugin.cdi.decoding import MisfitError, decode_document, keys_of
 from kubelet_plugin.cdi.errors import ParseError
-from kubelet_plugin.cdi.lines import line_of
+from kubelet_plugin.cdi.lines import Keys, line_of, lines_of, place_text
 from kubelet_plugin.cdi.spec import Spec
 from kubelet_plugin.cdi.validation import refusals
 
@@ -54,18 +54,25 @@ def decode(data: bytes, *, path: str = "", warn: Warn | None = None) -> Spec:
         ParseError: As `parse`, without the rules of SPEC.md.
     """
 
-    def report(reason: str, *, place: Place = None, line: int | None = None) -> None:
+    def report(reason: str, line: int | None, keys: Keys = ()) -> None:
         if warn:
-            warn(ParseError(reason, path=path, line=line, place=place_text(place)))
+            warn(ParseError(reason, path=path, line=line, place=place_text(keys)))
 
+    odd: list[tuple[str, Keys]] = []
     try:
-        document, is_yaml = _load(data, lambda reason, line: report(reason, line=line))
-        return decode_document(document, is_yaml=is_yaml, warn=lambda reason, place: report(reason, place=place))
+        document, is_yaml = _load(data, report)
+        spec = decode_document(
+            document, is_yaml=is_yaml, warn=lambda reason, place: odd.append((reason, keys_of(place)))
+        )
     except MisfitError as misfit:
-        line = line_of(data, keys_of(misfit.place))
-        raise ParseError(misfit.reason, path=path, line=line, place=place_text(misfit.place)) from None
+        keys = keys_of(misfit.place)
+        raise ParseError(misfit.reason, path=path, line=line_of(data, keys), place=place_text(keys)) from None
     except ParseError as error:
         raise ParseError(error.reason, path=path, line=error.line) from None
+    lines = lines_of(data, [keys for _, keys in odd]) if warn and odd else {}
+    for reason, keys in odd:
+        report(reason, lines.get(keys), keys)
+    return spec
 
 
 def _load(data: bytes, warn: yaml_text.Warn) -> tuple[Any, bool]:

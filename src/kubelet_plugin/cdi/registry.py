@@ -15,7 +15,8 @@ from kubelet_plugin.cdi.spec import Device, Spec
 DEFAULT_DIRS = ("/etc/cdi", "/var/run/cdi")
 """Where container runtimes look for specs, the lowest priority first."""
 
-_ENDINGS = (".json", ".yaml")
+ENDINGS = (".json", ".yaml")
+"""Of the names of spec files."""
 
 
 class ConflictError(Error):
@@ -151,9 +152,14 @@ class Registry:
         """The classes of the valid specs, sorted."""
         return sorted({split_kind(file.spec.kind)[1] for file in self._files})
 
-    def specs(self, vendor: str | None = None) -> list[SpecFile]:
-        """The valid specs, of one vendor or of all, in the order of their directories, then of their names."""
-        return [file for file in self._files if vendor in (None, split_kind(file.spec.kind)[0])]
+    def specs(self, vendor: str | None = None, class_: str | None = None) -> list[SpecFile]:
+        """The valid specs, all or those of a vendor, a class or both, in the order of directories, then of names."""
+        wanted = (vendor, class_)
+        return [
+            file
+            for file in self._files
+            if all(want in (None, part) for want, part in zip(wanted, split_kind(file.spec.kind), strict=True))
+        ]
 
     def device(self, name: str) -> Device:
         """The device of a qualified name.
@@ -219,19 +225,10 @@ class Registry:
 
     def _paths_in(self, directory: str) -> list[str]:
         try:
-            names = sorted(os.listdir(directory), key=os.fsencode)
-        except FileNotFoundError:
+            return spec_paths(directory)
+        except Error as error:
+            self._errors[directory] = [error]
             return []
-        except NotADirectoryError:
-            if os.path.isfile(directory):
-                return [directory] if directory.endswith(_ENDINGS) else []
-            self._errors[directory] = [Error(f"cannot read CDI directory {directory}: one above it is no directory")]
-            return []
-        except OSError as error:
-            self._errors[directory] = [Error(f"cannot read CDI directory {directory}: {error.strerror}")]
-            return []
-        paths = [os.path.join(directory, name) for name in names if name.endswith(_ENDINGS)]
-        return [path for path in paths if os.path.islink(path) or not os.path.isdir(path)]
 
     def _add_devices_of(self, file: SpecFile) -> Iterator[str]:
         """Take the devices of a file; what comes back are the names of those in conflict."""
@@ -245,6 +242,26 @@ class Registry:
                 yield name
             else:
                 self._devices[name] = (device, file)
+
+
+def spec_paths(directory: str) -> list[str]:
+    """The spec files of a directory, in the order in which they are read; of a spec file in its place, that file.
+
+    Raises:
+        Error: The directory cannot be read.
+    """
+    try:
+        names = sorted(os.listdir(directory), key=os.fsencode)
+    except FileNotFoundError:
+        return []
+    except NotADirectoryError:
+        if os.path.isfile(directory):
+            return [directory] if directory.endswith(ENDINGS) else []
+        raise Error(f"cannot read CDI directory {directory}: one above it is no directory") from None
+    except OSError as error:
+        raise Error(f"cannot read CDI directory {directory}: {error.strerror}") from error
+    paths = [os.path.join(directory, name) for name in names if name.endswith(ENDINGS)]
+    return [path for path in paths if os.path.islink(path) or not os.path.isdir(path)]
 
 
 def _read(path: str, before: _Outcome | None) -> _Outcome:

@@ -90,7 +90,7 @@ class DirectoryWatch:
             while (watch := self._add(path, _COMING if missing else _ALL)) is None:
                 path, missing = os.path.dirname(path), path
             # What was missing may have come before there was a watch to tell of it.
-            if not missing or not os.path.isdir(missing):
+            if not missing or self._add(missing, _COMING) is None:
                 return watch
 
     def _add(self, path: str, events: int) -> "Watch | None":

@@ -73,7 +73,10 @@ def events(data: bytes) -> Iterator[Any]:
     import yaml  # noqa: PLC0415  # heavy, and of no use to one who reads JSON
 
     try:
-        yield from yaml.parse(data, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        # As `yaml.parse` does, with fewer steps for each event.
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(data)
+        while (event := loader.get_event()) is not None:
+            yield event
     except yaml.MarkedYAMLError as error:
         line = _line(error.problem_mark) if error.problem_mark else None
         raise ParseError(f"no YAML: {error.problem or error.context}", line=line) from None

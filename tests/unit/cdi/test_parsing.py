@@ -1,18 +1,17 @@
 import dataclasses
+import itertools
 import json
-import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 import yaml
 from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from kubelet_plugin import cdi
 from kubelet_plugin.cdi.parsing import SIZE_LIMIT
-from kubelet_plugin.cdi.validation import refusals
-from tests.unit.cdi.golden import bytes_of, cases
+from tests.unit.cdi.fuzzing import judge, mutations
+from tests.unit.cdi.strategies import specs
 
 SPEC = {
     "cdiVersion": "1.1.0",
@@ -210,7 +209,7 @@ def test_yaml_scalars_are_what_they_are_to_the_runtimes(given_fields: Any, edits
             YAML.replace(b"name: d", b"name: y"),
             [
                 f"f.yaml:4: 'y' is true to container runtimes, something else to others: {REMEDY}",
-                "f.yaml: devices[0].name: true is taken as text, which other readers refuse: quote it",
+                "f.yaml:4: devices[0].name: true is taken as text, which other readers refuse: quote it",
             ],
         ),
         (
@@ -260,77 +259,13 @@ def test_decoding_checks_the_form_alone() -> None:
     assert error_of(text).reason.startswith("kind '-' has not the form")
 
 
-names = st.from_regex(r"[a-z][a-z0-9_.-]{0,6}[a-z0-9]", fullmatch=True)
-texts = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=6)
-paths = texts.map("/{}".format)
-env = st.lists(st.builds("{}={}".format, names, texts), max_size=3).map(tuple)
-numbers = st.none() | st.integers(0, 2**32 - 1)
-edits = st.builds(
-    cdi.ContainerEdits,
-    env=env,
-    device_nodes=st.lists(
-        st.builds(
-            cdi.DeviceNode,
-            paths,
-            host_path=st.just("") | paths,
-            type=st.sampled_from(["", "c", "b", "u", "p"]),
-            major=numbers,
-            minor=numbers,
-            file_mode=st.none() | st.integers(0, 0o7777),
-            permissions=st.sampled_from(["", "r", "rw", "rwm"]),
-            uid=numbers,
-            gid=numbers,
-        ),
-        max_size=2,
-    ).map(tuple),
-    mounts=st.lists(st.builds(cdi.Mount, paths, paths, options=st.lists(texts).map(tuple), type=texts), max_size=2).map(
-        tuple
-    ),
-    hooks=st.lists(
-        st.builds(
-            cdi.Hook,
-            st.sampled_from(["prestart", "createRuntime", "poststop"]),
-            paths,
-            args=st.lists(texts).map(tuple),
-            env=env,
-            timeout=st.none() | st.integers(1, 2**40),
-        ),
-        max_size=2,
-    ).map(tuple),
-    additional_gids=st.lists(st.integers(1, 2**32 - 1), max_size=2).map(tuple),
-    intel_rdt=st.none()
-    | st.builds(
-        cdi.IntelRdt,
-        clos_id=names,
-        l3_cache_schema=texts,
-        mem_bw_schema=texts,
-        schemata=st.lists(texts, max_size=2).map(tuple),
-        enable_monitoring=st.booleans(),
-    ),
-    net_devices=st.just(()) | st.builds(cdi.NetDevice, names, names).map(lambda device: (device,)),
-)
-annotations = st.dictionaries(names, texts, max_size=2).map(lambda pairs: tuple(pairs.items()))
-specs = st.builds(
-    cdi.Spec,
-    st.builds("{}/{}".format, names, names),
-    st.lists(
-        st.builds(cdi.Device, names, edits.filter(bool), annotations=annotations),
-        min_size=1,
-        max_size=2,
-        unique_by=lambda device: device.name,
-    ).map(tuple),
-    container_edits=edits,
-    annotations=annotations,
-).map(lambda spec: dataclasses.replace(spec, version=cdi.minimum_version(spec)))
-
-
-@settings(derandomize=True, deadline=None, max_examples=100)
+@settings(derandomize=True, deadline=None, max_examples=50)
 @given(specs)
 def test_what_is_written_is_read_back_equal(spec: cdi.Spec) -> None:
     assert cdi.parse(cdi.dumps(spec).encode()) == spec
 
 
-@settings(derandomize=True, deadline=None, max_examples=50)
+@settings(derandomize=True, deadline=None, max_examples=30)
 @given(specs)
 def test_what_is_written_as_yaml_is_read_back_equal(spec: cdi.Spec) -> None:
     warnings: list[object] = []
@@ -353,57 +288,11 @@ def test_edits_that_several_devices_share_are_written_in_full_in_yaml() -> None:
     )
 
 
-TOKENS = [
-    b'"',
-    b"{",
-    b"}",
-    b"[",
-    b"]",
-    b":",
-    b",",
-    b"\n",
-    b"- ",
-    b"&a ",
-    b"*a",
-    b"<<: ",
-    b"!!int ",
-    b"!!binary ",
-    b"? ",
-]
-TOKENS += [b"~", b"1e3", b".inf", b"\\u", b"\\UFFFFFFFF", b"---\n", b"...\n", b"| ", b"\xff", b"\x00", b"9" * 30, b"\t"]
-
-
-def mutated(documents: list[bytes], chance: random.Random) -> bytes:
-    text = bytearray(chance.choice(documents))
-    for _ in range(chance.randint(1, 4)):
-        place = chance.randrange(len(text) + 1)
-        match chance.randrange(4):
-            case 0:
-                text[place:place] = chance.choice(TOKENS)
-            case 1:
-                del text[place : place + chance.randint(1, 8)]
-            case 2:
-                text[place : place + 1] = chance.randbytes(1)
-            case _:
-                other = chance.choice(documents)
-                start = chance.randrange(len(other) + 1)
-                text[place:place] = other[start : start + chance.randint(1, 40)]
-    return bytes(text)
-
-
-@pytest.mark.parametrize(("inputs", "has_c"), [(10_000, True), (500, False)])
+@pytest.mark.parametrize(("inputs", "has_c"), [(3_000, True), (300, False)])
 def test_whatever_the_bytes_there_is_a_valid_spec_or_an_error_of_ours(
     inputs: int, has_c: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not has_c:
         monkeypatch.delattr(yaml, "CSafeLoader")
-    documents = [text for text in (bytes_of(param.values[0]) for param in cases("validate.jsonl")) if len(text) < 2000]
-    chance = random.Random(4)
-    for _ in range(inputs):
-        text = mutated(documents, chance)
-        try:
-            spec = cdi.parse(text, warn=str)
-        except cdi.Error:
-            continue
-        assert not [*refusals(spec)]
-        assert cdi.parse(cdi.dumps(spec).encode()) == spec
+    for text in itertools.islice(mutations(4), inputs):
+        judge(text)

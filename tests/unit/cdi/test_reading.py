@@ -54,3 +54,11 @@ def test_warnings_have_the_path(tmp_path: Path) -> None:
     warnings: list[cdi.ParseError] = []
     cdi.read(str(path), warn=warnings.append)
     assert [warning.path for warning in warnings] == [str(path)]
+
+
+def test_a_huge_file_is_refused_without_reading_all_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.touch()
+    os.truncate(path, 100 * 2**20)
+    with pytest.raises(cdi.ParseError, match="bytes are too many: 16777216 at most are read"):
+        cdi.read(str(path))

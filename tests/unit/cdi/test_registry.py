@@ -100,7 +100,7 @@ def test_what_is_odd_in_a_file_is_a_warning_of_it(etc: Path) -> None:
     assert "'12:34'" in str(registry.warnings[path][0])
 
 
-def test_specs_are_listed_by_vendor_in_the_order_they_count(etc: Path, run: Path) -> None:
+def test_specs_are_listed_by_vendor_and_class_in_the_order_they_count(etc: Path, run: Path) -> None:
     put(run / "a.json", spec("d"))
     put(etc / "b.json", spec("d"))
     put(etc / "a.json", spec("d", kind="other.org/net"))
@@ -111,6 +111,8 @@ def test_specs_are_listed_by_vendor_in_the_order_they_count(etc: Path, run: Path
         (0, "vendor.com/class"),
         (1, "vendor.com/class"),
     ]
+    assert [file.spec.kind for file in registry.specs(class_="net")] == ["other.org/net"]
+    assert registry.specs("vendor.com", "net") == []
     assert (registry.vendors(), registry.classes()) == (["other.org", "vendor.com"], ["class", "net"])
 
 

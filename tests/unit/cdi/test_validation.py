@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from kubelet_plugin import cdi
-from kubelet_plugin.cdi.validation import HOOK_NAMES, check, faults, refusals
+from kubelet_plugin.cdi.validation import HOOK_NAMES, faults, refusals, validate_spec
 
 EDITS = cdi.ContainerEdits(env=("A=1",))
 SPEC = cdi.Spec("vendor.com/class", (cdi.Device("dev", EDITS),))
@@ -61,7 +61,7 @@ def rdt(clos_id: str = "", **flags: bool) -> cdi.ContainerEdits:
 )
 def test_a_spec_that_must_not_be_written_is_refused_with_the_reason(spec: cdi.Spec, fault: str) -> None:
     with pytest.raises(cdi.Error) as raised:
-        check(spec)
+        validate_spec(spec)
     assert str(raised.value).startswith(f"CDI spec {spec.kind!r}: ")
     assert fault in str(raised.value)
 
@@ -104,7 +104,7 @@ BAD_EDITS = [
 @pytest.mark.parametrize(("edits", "fault"), BAD_EDITS)
 def test_faulty_edits_of_a_device_are_refused_with_its_name(edits: cdi.ContainerEdits, fault: str) -> None:
     with pytest.raises(cdi.Error) as raised:
-        check(dataclasses.replace(SPEC, devices=(cdi.Device("dev", edits),)))
+        validate_spec(dataclasses.replace(SPEC, devices=(cdi.Device("dev", edits),)))
     assert "CDI spec 'vendor.com/class': device 'dev': " in str(raised.value)
     assert fault in str(raised.value)
 
@@ -112,7 +112,7 @@ def test_faulty_edits_of_a_device_are_refused_with_its_name(edits: cdi.Container
 @pytest.mark.parametrize(("edits", "fault"), BAD_EDITS)
 def test_faulty_edits_of_the_whole_spec_are_refused(edits: cdi.ContainerEdits, fault: str) -> None:
     with pytest.raises(cdi.Error) as raised:
-        check(dataclasses.replace(SPEC, container_edits=edits))
+        validate_spec(dataclasses.replace(SPEC, container_edits=edits))
     assert "CDI spec 'vendor.com/class': container edits: " in str(raised.value)
     assert fault in str(raised.value)
 
@@ -133,7 +133,7 @@ def test_faulty_edits_of_the_whole_spec_are_refused(edits: cdi.ContainerEdits, f
     ],
 )
 def test_what_a_runtime_takes_is_not_refused(edits: cdi.ContainerEdits) -> None:
-    check(dataclasses.replace(SPEC, devices=(cdi.Device("dev", edits),), container_edits=edits))
+    validate_spec(dataclasses.replace(SPEC, devices=(cdi.Device("dev", edits),), container_edits=edits))
 
 
 def test_all_faults_are_found_in_their_order() -> None:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from asyncinotify import Inotify, Mask, Watch
 
 from kubelet_plugin import cdi
 from tests.asynchronous import asynchronous
@@ -126,6 +127,43 @@ async def test_a_system_without_another_inotify_instance_is_an_error_with_the_wa
     monkeypatch.setattr("asyncinotify.Inotify", refuse)
     with pytest.raises(cdi.Error, match="cannot watch CDI directories: Too many open files; raise fs"):
         await following(cdi.Registry([str(tmp_path)]).watch())
+
+
+@asynchronous
+async def test_a_directory_that_must_not_be_watched_is_looked_at_after_the_interval(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "cdi"
+    directory.mkdir()
+    add_watch = Inotify.add_watch
+
+    def refuse(self: Inotify, path: str, mask: Mask) -> Watch:
+        if path == str(directory):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return add_watch(self, path, mask)
+
+    monkeypatch.setattr(Inotify, "add_watch", refuse)
+    task = await begun(cdi.Registry([str(directory)]).watch(interval=0.01))
+    path = cdi.write(SPEC, str(directory))
+    assert await task == {path}
+
+
+@asynchronous
+async def test_a_directory_that_comes_while_it_is_looked_for_is_not_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    directory = tmp_path / "cdi"
+    add_watch = Inotify.add_watch
+
+    def make_it_before(self: Inotify, path: str, mask: Mask) -> Watch:
+        if path == str(tmp_path) and not directory.exists():
+            directory.mkdir()
+        return add_watch(self, path, mask)
+
+    monkeypatch.setattr(Inotify, "add_watch", make_it_before)
+    task = await begun(cdi.Registry([str(directory)]).watch())
+    path = cdi.write(SPEC, str(directory))
+    assert await task == {path}
 
 
 @asynchronous

@@ -1,5 +1,7 @@
 """`kubelet-plugin cdi`: what container runtimes know of this host's devices, and the files they know it from."""
 
+import os
+
 import click
 
 from kubelet_plugin.cli import Verbs
@@ -16,6 +18,7 @@ _VERBS = frozenset(
         "remove",
         "resolve",
         "specs",
+        "validate",
         "vendors",
     }
 )
@@ -30,6 +33,7 @@ what they make of them, this command shows.
 Begin with:
   kubelet-plugin cdi devices                    what there is
   kubelet-plugin cdi resolve vendor/class=name  what a container gets, or why it gets nothing
+  kubelet-plugin cdi validate                   what is wrong, and how to mend it
 
 \b
 Exit codes:
@@ -39,6 +43,10 @@ Exit codes:
 """
 
 
-@click.group("cdi", cls=Verbs, package=__name__, verbs=_VERBS, help=_HELP)
-def command() -> None:
-    pass
+@click.group(
+    "cdi", cls=Verbs, package=__name__, verbs=_VERBS, help=_HELP, short_help="Look at, make and check CDI specs."
+)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False

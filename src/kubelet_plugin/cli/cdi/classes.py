@@ -8,7 +8,7 @@ from kubelet_plugin.cli.cdi import options, output
 _HELP = """List the classes of the valid specs: the parts of kinds after the slash."""
 
 
-@click.command("classes", help=_HELP)
+@click.command("classes", help=_HELP, short_help="List the classes of valid specs.")
 @options.spec_dirs
 @options.output("table", "json", "yaml")
 @options.strict

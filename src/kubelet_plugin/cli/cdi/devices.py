@@ -17,7 +17,7 @@ Examples:
 """
 
 
-@click.command("devices", help=_HELP)
+@click.command("devices", help=_HELP, short_help="List the devices that can be had.")
 @options.spec_dirs
 @options.output("table", "json", "yaml")
 @options.strict

@@ -13,7 +13,7 @@ Of a device that several of them have, the last one counts. A directory that doe
 """
 
 
-@click.command("dirs", help=_HELP)
+@click.command("dirs", help=_HELP, short_help="List the spec directories.")
 @options.spec_dirs
 @options.output("table", "json", "yaml")
 @options.strict

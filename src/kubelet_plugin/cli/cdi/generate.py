@@ -23,7 +23,7 @@ Examples:
 """
 
 
-@click.command("generate", help=_HELP)
+@click.command("generate", help=_HELP, short_help="Make a spec of device nodes.")
 @click.option("--kind", metavar="KIND", help="What the devices are: vendor/class. [default: that of --plugin]")
 @click.option(
     "--device",
@@ -75,12 +75,12 @@ def command(
 ) -> None:
     if not (plugin or (kind and nodes)):
         raise click.UsageError("Give --kind and --device, or --plugin.")
+    edits = cdi.ContainerEdits(env=env, mounts=tuple(map(_mount, mounts)))
     try:
         devices = [_device(each, host_root) for each in nodes]
         if plugin:
             offered_kind, offered = _offered(plugin, host_root)
             kind, devices = kind or offered_kind, devices + offered
-        edits = cdi.ContainerEdits(env=env, mounts=tuple(map(_mount, mounts)))
         spec = cdi.Spec(kind or "", tuple(devices), container_edits=edits, version=version)
         if path == "-":
             cdi.validate_spec(spec)
@@ -128,7 +128,7 @@ def _offered(name: str, host_root: str) -> tuple[str, list[cdi.Device]]:
 
     from kubelet_plugin.plugins.crand import CrandPlugin  # noqa: PLC0415
     from kubelet_plugin.plugins.kvm import KvmPlugin  # noqa: PLC0415
-    from kubelet_plugin.runtime import Device  # noqa: PLC0415
+    from kubelet_plugin.runtime import Device, Health  # noqa: PLC0415
 
     plugin = (KvmPlugin if name == "kvm" else CrandPlugin)(host_root=host_root)
 
@@ -136,7 +136,7 @@ def _offered(name: str, host_root: str) -> tuple[str, list[cdi.Device]]:
         return await anext(plugin.devices())
 
     devices = asyncio.run(first())
-    lost = [f"{device.id}: {device.reason}" for device in devices if device.reason]
+    lost = [f"{device.id}: {device.reason}" for device in devices if device.health != Health.HEALTHY]
     if lost or not devices:
         raise cdi.Error(f"the {name} plugin has nothing to offer here{': ' if lost else ''}{', '.join(lost)}")
     return cdi.kind_of(plugin.resource_name), [cdi.Device(device.cdi_name, device.edits) for device in devices]

@@ -21,7 +21,7 @@ Examples:
 """
 
 
-@click.command("inject", help=_HELP)
+@click.command("inject", help=_HELP, short_help="Print a container's OCI configuration.")
 @click.argument("config", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @options.spec_dirs

@@ -22,7 +22,7 @@ Examples:
 """
 
 
-@click.command("install", help=_HELP)
+@click.command("install", help=_HELP, short_help="Put specs where runtimes find them.")
 @click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
@@ -44,7 +44,8 @@ def command(ctx: click.Context, *, files: tuple[str, ...], directory: str, id_: 
 
 def _read(path: str) -> cdi.Spec:
     if path == "-":
-        return cdi.parse(click.get_binary_stream("stdin").read(), path="standard input")
+        with click.open_file(path, "rb") as file:
+            return cdi.parse(file.read(), path="standard input")
     return cdi.read(path)
 
 

@@ -14,10 +14,16 @@ _COLOURS = {"fatal": "red", "error": "red", "warning": "yellow"}
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line. File names that are no UTF-8 are printed as they are."""
-    click.echo(
-        text.encode(errors="surrogateescape") if any("\udc80" <= each <= "\udcff" for each in text) else text, err=err
-    )
+    """Print a line, colours in it to terminals alone. File names that are no UTF-8 are printed as they are."""
+    click.echo(text if _is_utf_8(text) else click.unstyle(text).encode(errors="surrogateescape"), err=err)
+
+
+def _is_utf_8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def label(severity: str) -> str:
@@ -50,7 +56,9 @@ def show(form: str, data: Any, header: Sequence[str], rows: Callable[[], Iterabl
 def serialized(form: str, data: Any) -> str:
     """Data as JSON or YAML, without a line's end."""
     if form == "json":
-        return json.dumps(data, indent=2, ensure_ascii=False)
+        text = json.dumps(data, indent=2, ensure_ascii=False)
+        # Half of a surrogate pair, or a byte of a file name, has no UTF-8, but an escape.
+        return text if _is_utf_8(text) else json.dumps(data, indent=2)
     from kubelet_plugin.cdi.yaml_output import dump_yaml  # noqa: PLC0415  # heavy
 
     return dump_yaml(data).rstrip("\n")
@@ -75,14 +83,15 @@ def summary(edits: cdi.ContainerEdits) -> str:
     """What a container gets, in a few words."""
     counts = {
         "env": len(edits.env),
-        "mounts": len(edits.mounts),
-        "hooks": len(edits.hooks),
-        "gids": len(edits.additional_gids),
-        "net devices": len(edits.net_devices),
+        "mount": len(edits.mounts),
+        "hook": len(edits.hooks),
+        "gid": len(edits.additional_gids),
+        "net device": len(edits.net_devices),
         "RDT class": int(edits.intel_rdt is not None),
     }
     words = [node.path for node in edits.device_nodes]
-    return ", ".join(words + [f"{count} {what}" for what, count in counts.items() if count])
+    words += [f"{count} {what}{'s' if count > 1 and what != 'env' else ''}" for what, count in counts.items() if count]
+    return ", ".join(words)
 
 
 def _show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -25,7 +25,7 @@ def _kinds(_: click.Context, parameter: click.Parameter, kinds: tuple[str, ...])
     return kinds
 
 
-@click.command("remove", help=_HELP)
+@click.command("remove", help=_HELP, short_help="Remove installed specs.")
 @click.argument("kinds", metavar="KIND...", nargs=-1, required=True, callback=_kinds)
 @options.spec_dir
 @options.transient_id

@@ -6,7 +6,7 @@ from kubelet_plugin import cdi
 from kubelet_plugin.cli.cdi import options, output
 from kubelet_plugin.cli.cdi.explaining import explain
 
-_HELP = """Show what a container gets that is given devices, and from which files; or why a name is not that of a device.
+_HELP = """Show what a container gets that is given devices, and from which files; or why a name is no device's.
 
 The edits are printed in the order in which a runtime applies them: those of a whole spec once, before those of its
 first device. If one name cannot be resolved, nothing is printed but the reason.
@@ -18,7 +18,7 @@ Examples:
 """
 
 
-@click.command("resolve", help=_HELP)
+@click.command("resolve", help=_HELP, short_help="Show what a container gets, or why not.")
 @click.argument("names", metavar="NAME...", nargs=-1, required=True)
 @options.spec_dirs
 @options.output("yaml", "json", "table")

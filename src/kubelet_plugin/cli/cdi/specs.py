@@ -16,7 +16,7 @@ Examples:
 """
 
 
-@click.command("specs", help=_HELP)
+@click.command("specs", help=_HELP, short_help="List the valid specs.")
 @click.argument("vendors", metavar="[VENDOR]...", nargs=-1)
 @options.spec_dirs
 @options.output("table", "json", "yaml")

@@ -8,7 +8,7 @@ from kubelet_plugin.cli.cdi import options, output
 _HELP = """List the vendors that have valid specs: the parts of kinds before the slash."""
 
 
-@click.command("vendors", help=_HELP)
+@click.command("vendors", help=_HELP, short_help="List the vendors of valid specs.")
 @options.spec_dirs
 @options.output("table", "json", "yaml")
 @options.strict
