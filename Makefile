@@ -54,8 +54,8 @@ undeploy: ## Remove that pod (root)
 build: $(STAMP) ## Build the wheel and the sdist into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
-test: $(STAMP) ## Run the unit and integration tests
-	$(BIN)/python -m pytest
+test: $(STAMP) ## Run the unit and integration tests (ARGS=)
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
 fuzz: $(STAMP) ## Feed 100,000 broken documents to what reads CDI specs
 	$(BIN)/python -m tests.unit.cdi.fuzzing $(ARGS)

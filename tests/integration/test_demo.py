@@ -81,6 +81,7 @@ def test_an_older_kubelet_can_be_shown(temporary: Path) -> None:
     assert done.returncode == 0
     assert "A kubelet 1.20" in done.stdout
     assert "requested number of devices unavailable" in done.stdout
+    assert "by the CDI spec" not in done.stdout  # of which such a kubelet knows nothing
 
 
 def test_a_step_that_fails_is_named_and_the_exit_code_is_1(temporary: Path) -> None:
@@ -117,6 +118,29 @@ def test_on_a_terminal_it_goes_on_until_ctrl_c(temporary: Path) -> None:
     assert "Kubelet and plugin go on until Ctrl-C" in written
     assert "plugin ended" in written
     assert "\x1b[32m" in written
+
+
+def test_a_plugin_that_ends_by_itself_is_a_step_that_failed_and_its_log_is_shown(temporary: Path) -> None:
+    (temporary / "sitecustomize.py").write_text(
+        "import sys\nif 'run' in sys.orig_argv: raise SystemExit('no such luck')\n"
+    )
+    done = run(temporary=temporary, PYTHONPATH=str(temporary))
+    assert done.returncode == 1
+    assert "✗ plugin registered: the plugin has ended with exit code" in done.stdout
+    assert "no such luck" in done.stdout
+
+
+def test_sigterm_leaves_nothing_behind(temporary: Path) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "--once"], env=os.environ | {"TMPDIR": str(temporary)}, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout
+    with process.stdout as lines:
+        next(line for line in lines if "plugin registered" in line)
+        process.terminate()
+        lines.read()
+    process.wait(20)
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may run containers")

@@ -205,6 +205,12 @@ def test_a_second_one_leaves_the_directory_of_the_first_alone(kubelet: Process, 
         (["--listen", "nowhere"], "nowhere"),
         (["--plugin-dir", "/proc/nothing"], "the plugin directory /proc/nothing cannot be used"),
         (["--manifests"], "requires an argument"),
+        (["--plugin-dir", ""], "it is empty"),
+        (["--plugin-dir", __file__], "is a file"),
+        (["--manifests", __file__], "is a file"),
+        (["--host-root", "/nothing/here"], "does not exist"),
+        (["--node-name", "Bad Name"], "'Bad Name' is no name of a node"),
+        (["--grace", "-1"], "-1.0 is not in the range"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -213,6 +219,35 @@ def test_a_wrong_option_is_one_clear_message(arguments: list[str], words: str) -
     assert done.returncode in (1, 2)
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_a_directory_with_somebodys_files_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    command = [*COMMAND, "--plugin-dir", str(tmp_path), "--profile", "1.20"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode == 2
+    assert "holds thesis.txt, which is none of a kubelet's files" in done.stderr
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("option", ["--pod-resources", "--checkpoint"])
+def test_a_file_in_the_place_of_a_socket_or_checkpoint_is_left_alone(place: Place, option: str) -> None:
+    file = place.host / "thesis.txt"
+    file.write_text("precious")
+    command = [*COMMAND, "--plugin-dir", str(place.plugins), option, str(file)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert done.returncode in (1, 2)
+    assert str(file) in done.stderr
+    assert file.read_text() == "precious"
+
+
+def test_a_refused_pod_is_in_the_log_with_the_reason(kubelet: Process, place: Place) -> None:
+    with place.plugin():
+        kubelet.said('"Processed device updates for resource"')
+        place.put("pod.yaml", yaml.safe_dump(pod({RESOURCE: 2})))
+        line = kubelet.said('"Event occurred"')
+    assert 'object="default/pod-n1"' in line
+    assert "Requested: 2, Available: 1" in line
 
 
 def test_an_address_in_use_is_refused_before_the_directory_is_touched(place: Place) -> None:

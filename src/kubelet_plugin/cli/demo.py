@@ -10,7 +10,7 @@ import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ import click
 from kubelet_plugin.cli import lean  # noqa: F401 -- lean comes before all that imports asyncio
 from kubelet_plugin.discovery import probes
 from kubelet_plugin.errors import Error
-from kubelet_plugin.kubelet import VERSIONS, DeviceManager, DryRuntime, NodeResource, Phase, PodStatus, Runc
+from kubelet_plugin.kubelet import VERSIONS, DeviceManager, DryRuntime, NodeResource, Phase, PodStatus, Profile, Runc
 from kubelet_plugin.plugins import DOMAIN
 
 T = TypeVar("T")
@@ -90,6 +90,10 @@ class Subject:
 def command(ctx: click.Context, *, once: bool, run: bool, profile: str) -> None:
     if run and (why := Runc.unavailable()):
         raise click.UsageError(f"--run: {why}")
+    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
+        ctx.color = False
+    for number in (signal.SIGTERM, signal.SIGHUP):  # so that what was made is taken away
+        signal.signal(number, lambda *_: sys.exit(1))
     logging.getLogger("kubelet_plugin").addHandler(logging.NullHandler())  # what it logs is no part of the story
     with tempfile.TemporaryDirectory(prefix="kubelet-plugin-demo-") as directory:
         demo = _Demo(Subject.here(), Path(directory), profile, runs=run)
@@ -98,6 +102,8 @@ def command(ctx: click.Context, *, once: bool, run: bool, profile: str) -> None:
         except (StepError, Error) as error:
             click.echo(f"  {click.style('✗', fg='red', bold=True)} {error}")
             ctx.exit(1)
+        except OSError as error:
+            raise click.ClickException(f"the demo cannot go on: {error}") from error
 
 
 class _Demo:
@@ -111,6 +117,7 @@ class _Demo:
         self._runc = Runc(cdi_dirs) if runs else None
         self._manager = DeviceManager(str(self._plugins), profile, runtime=self._runc or DryRuntime(cdi_dirs))
         self._profile = profile
+        self._process: asyncio.subprocess.Process | None = None
 
     async def tell(self, *, stays: bool) -> None:
         """Tell the story, from beginning to end.
@@ -118,7 +125,6 @@ class _Demo:
         Raises:
             StepError: A step failed; the others are left out.
         """
-        began = time.perf_counter()
         subject = self._subject
         click.echo(f"A kubelet {self._profile}, the {subject.plugin} plugin and a pod, on this machine alone.")
         if subject.why:
@@ -137,13 +143,14 @@ class _Demo:
             if stays:
                 await self._stay(stack)
             await self._end(plugin)
-        click.echo(f"\nAll of it took {time.perf_counter() - began:.1f} s. Next: kubelet-plugin run --help")
+        click.echo(f"\nNext: {_command()} run --help")
 
     # The steps.
 
     async def _come(self) -> None:
         resource = self._subject.resource
-        await _step("plugin registered", self._manager.until(lambda: self._manager.endpoint(resource)))
+        registered = self._manager.until(lambda: self._manager.endpoint(resource))
+        await _step("plugin registered", self._while_it_runs(registered))
         _say(f"as {resource}, from the start of its process")
         await _step("devices listed", self._until(NodeResource(1, 1)))
         _say(f"{self._subject.device} is Healthy; the node offers {resource}: 1")
@@ -165,8 +172,9 @@ class _Demo:
         rules = [rule for rule in linux["resources"]["devices"] if (rule.get("major"), rule.get("minor")) in numbers]
         for text in dict.fromkeys(f"{rule['type']} {rule['major']}:{rule['minor']} {rule['access']}" for rule in rules):
             _detail("and may", f"{text}, by its device cgroup")
-        for spec in sorted(self._cdi.glob("*.json")):
-            _detail("by the CDI spec", str(spec))
+        if Profile.of(self._profile).passes_cdi_devices:
+            for spec in sorted(self._cdi.glob("*.json")):
+                _detail("by the CDI spec", str(spec))
         if self._runc is not None:
             await self._look_inside(status)
 
@@ -232,6 +240,20 @@ class _Demo:
 
     # The actors.
 
+    async def _while_it_runs(self, work: Coroutine[Any, Any, T]) -> T:
+        """Wait for something that the plugin does, but not for a plugin that has ended."""
+        assert self._process is not None
+        done = asyncio.ensure_future(work)
+        ended = asyncio.ensure_future(self._process.wait())
+        try:
+            await asyncio.wait({done, ended}, return_when=asyncio.FIRST_COMPLETED)
+            if not done.done():
+                raise StepError(f"the plugin has ended with exit code {self._process.returncode}")
+            return done.result()
+        finally:
+            done.cancel()
+            ended.cancel()
+
     def _plug(self) -> None:
         self._stand_in.symlink_to(self._subject.source)
 
@@ -245,6 +267,7 @@ class _Demo:
                 sys.executable, "-m", "kubelet_plugin", "run", self._subject.plugin, *arguments,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
             )  # fmt: skip
+        self._process = process
         try:
             yield process
         except StepError as error:
@@ -282,6 +305,12 @@ class _Demo:
         return f"{resource}: capacity {offered.capacity}, allocatable {offered.allocatable}; {devices}"
 
 
+def _command() -> str:
+    """How this command is called here."""
+    program = os.path.relpath(sys.argv[0])
+    return "kubelet-plugin" if shutil.which("kubelet-plugin") or "__main__" in program else program
+
+
 async def _step(title: str, work: Awaitable[T]) -> T:
     """Do a step, and begin its line with how long it took.
 
@@ -294,7 +323,7 @@ async def _step(title: str, work: Awaitable[T]) -> T:
             result = await work
     except TimeoutError:
         raise StepError(f"{title}: it did not happen within {_PATIENCE:g} s") from None
-    except Error as error:
+    except (Error, StepError) as error:
         raise StepError(f"{title}: {error}") from error
     took = f"{(time.perf_counter() - began) * 1000:.1f} ms"
     mark = click.style("✓", fg="green", bold=True)

@@ -111,7 +111,7 @@ class PluginDirectory:
             os.unlink(path)
 
     def _unusable(self, error: OSError) -> ConfigurationError:
+        advice = "give one that this user may write to" if error.errno else "give one with a shorter path"
         return ConfigurationError(
-            f"the plugin directory {self.path} cannot be used: {error.strerror or error}; give one that this user "
-            "may write to, whose path has less than 90 bytes"
+            f"the plugin directory {self.path} cannot be used: {error.strerror or error}; {advice}"
         )

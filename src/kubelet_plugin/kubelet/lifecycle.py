@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Protocol
 
 from kubelet_plugin.errors import AdmissionError, ContainerStartError
+from kubelet_plugin.kubelet import log
 from kubelet_plugin.kubelet.clock import Clock, go_duration
 from kubelet_plugin.kubelet.options import RunContainerOptions
 from kubelet_plugin.kubelet.pods import Container, Pod
@@ -229,6 +230,9 @@ class Life:
 
             config = await self._runtime.start(self.pod, container, options, ended)
         except ContainerStartError as error:
+            failure = f'failed to "StartContainer" for "{name}" with {error}'
+            pod = f"{self.pod.namespace}/{self.pod.name}"
+            log.error(failure, "Error syncing pod, skipping", pod=pod, podUID=self.pod.uid)
             self._put(
                 container,
                 dataclasses.replace(

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import socket
+import stat
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from kubelet_plugin import liveness
 from kubelet_plugin.api import podresources_v1 as v1
 from kubelet_plugin.api.method import Method
 from kubelet_plugin.api.transport import Handler, Server
@@ -39,7 +41,7 @@ class PodResources:
     """The pod-resources API on its socket.
 
     Args:
-        path: The socket. Its directory is made; a file of that name is replaced.
+        path: The socket. Its directory is made; a socket of that name is replaced, if nobody answers it.
         profile: How it behaves.
         clock: The time.
         pods: Says what has become of all pods.
@@ -60,6 +62,7 @@ class PodResources:
         collect_garbage: Callable[[], None],
     ) -> None:
         self._path = path
+        self._inode = 0
         self._profile = profile
         self._limiter = _Limiter(clock)
         self._pods = pods
@@ -89,14 +92,28 @@ class PodResources:
         log.info(0, "Starting to serve the podresources API", endpoint=f"unix:{self._path}")
 
     async def stop(self) -> None:
-        """Remove the socket and drop all connections."""
+        """Remove the socket, if it is still ours, and drop all connections."""
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._path)
+            if os.lstat(self._path).st_ino == self._inode:
+                os.unlink(self._path)
         await self._server.close()
+
+    def _check_vacant(self) -> None:
+        """Refuse to take the place of anything but a socket that nobody answers."""
+        try:
+            if not stat.S_ISSOCK(os.lstat(self._path).st_mode):
+                raise self._unusable("there is something else than a socket, which is left alone")
+            if liveness.is_answered(self._path):
+                raise self._unusable("another process answers there")
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise self._unusable(error.strerror or str(error)) from error
 
     def _listen(self) -> socket.socket:
         if len(os.fsencode(self._path)) > _MAX_PATH:
             raise self._unusable("it is too long")
+        self._check_vacant()
         directory = os.path.dirname(self._path) or "."
         temporary = os.path.join(directory, os.urandom(4).hex())  # whoever finds the real name is answered at once
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -106,6 +123,7 @@ class PodResources:
             os.makedirs(directory, 0o750, exist_ok=True)
             listener.bind(temporary)
             listener.listen(128)
+            self._inode = os.lstat(temporary).st_ino
             os.rename(temporary, self._path)
         except OSError as error:
             listener.close()

@@ -4,14 +4,16 @@ import asyncio
 import json
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from kubelet_plugin.kubelet import documents, log
 from kubelet_plugin.kubelet.clock import Clock
 from kubelet_plugin.kubelet.manager import DeviceManager, NodeResource
 from kubelet_plugin.kubelet.manifests import ManifestDirectory
-from kubelet_plugin.kubelet.pods import Pod
 from kubelet_plugin.listen import Listener, Page
+
+if TYPE_CHECKING:
+    from kubelet_plugin.kubelet.pods import Pod
 
 NODE_STATUS_PERIOD = 10.0
 """Seconds between two computations of the node's status, as of every kubelet: what has expired is forgotten by it."""

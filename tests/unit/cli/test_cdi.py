@@ -47,6 +47,7 @@ def test_the_help_tells_the_exit_codes_and_where_to_begin() -> None:
         (["devices", "--output", "xml"], "'xml' is not one of 'table', 'json', 'yaml'"),
         (["inject", "/does/not/exist", "a/b=c"], "File '/does/not/exist' does not exist"),
         (["validate", "/does/not/exist"], "Path '/does/not/exist' does not exist"),
+        (["validate", "/", "--spec-dir", "/"], "Give FILE or DIR, or --spec-dir, not both"),
         (["validate", "--for", "rkt"], "'rkt' is not one of 'containerd-1.7'"),
         (["generate", "--kind", "vendor.com/class"], "Give --kind and --device, or --plugin"),
         (["generate", "--kind", "vendor.com/class", "--device", "d"], "has not the form NAME=PATH"),

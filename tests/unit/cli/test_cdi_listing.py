@@ -1,9 +1,11 @@
 """The verbs that list what there is: devices, vendors, classes, specs and dirs."""
 
+import errno
 import os
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
@@ -118,6 +120,23 @@ def test_a_conflict_is_told_once_and_the_other_devices_are_listed(tmp_path: Path
     assert result.stderr.count(f"device {NAME} is in") == 1
 
 
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_spec_that_makes_runtimes_crash_is_told_of(verb: str, tmp_path: Path) -> None:
+    path = put(tmp_path / "a.json", spec("d", kind="v/class"))
+    result = run(verb, "--spec-dir", tmp_path)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"fatal: {path}: vendor 'v' has one character: container runtimes crash on it")
+
+
+def test_a_directory_that_this_user_may_not_read_hides_no_other(
+    tmp_path: Path, both: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    monkeypatch.setattr("os.access", lambda path, *_, **__: path != str(closed))
+    assert NAME in run("devices", "--spec-dir", closed, *both).stdout
+
+
 @pytest.mark.parametrize(("options", "code"), [((), 0), (("--strict",), 1)])
 def test_a_warning_makes_the_exit_code_1_only_where_that_is_asked_for(
     tmp_path: Path, options: tuple[str, ...], code: int
@@ -139,6 +158,21 @@ def test_a_file_name_that_is_no_utf_8_is_an_escape_in_json(tmp_path: Path) -> No
     assert os.fsencode(device["spec"]).endswith(b"/\xff.json")
 
 
+def test_what_a_terminal_would_obey_is_an_escape(tmp_path: Path) -> None:
+    edits = cdi.ContainerEdits(device_nodes=(cdi.DeviceNode("/dev/x\x1b[2J"),))
+    put(tmp_path / "a.json", cdi.Spec("vendor.com/class", (cdi.Device("d", edits),)))
+    assert "  /dev/x\\x1b[2J  " in run("devices", "--spec-dir", tmp_path).stdout
+
+
+def test_what_cannot_be_printed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("click.echo", full)
+    with pytest.raises(click.ClickException, match="cannot print: No space left on device"):
+        output.say("text")
+
+
 def pretend_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
@@ -150,6 +184,14 @@ def test_a_terminal_gets_colours(capsys: pytest.CaptureFixture[str], monkeypatch
     pretend_a_terminal(monkeypatch)
     output.show("table", None, ("DEVICE",), lambda: [(NAME,)])
     assert f"\x1b[36m{NAME}" in capsys.readouterr().out
+
+
+def test_a_file_name_that_is_no_utf_8_is_printed_to_a_terminal_as_it_is(
+    capfdbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pretend_a_terminal(monkeypatch)
+    output.show("table", None, ("SPEC",), lambda: [("\udcff.json",)])
+    assert capfdbinary.readouterr().out == b"SPEC\n\xff.json\n"
 
 
 def test_a_terminal_that_wants_no_colours_gets_none(

@@ -105,6 +105,22 @@ def test_junit_is_xml_whatever_is_in_a_spec(tmp_path: Path) -> None:
     assert suite.get("failures") == "1"
 
 
+def test_what_a_terminal_would_obey_is_an_escape(tmp_path: Path) -> None:
+    path = put(tmp_path / "a\x1b[2J.json", '{"\\u001b[2J\\u0085": 1}')
+    report = CliRunner().invoke(main, ["cdi", "validate", path, "--output", "table"], color=True).stdout
+    assert report.splitlines()[0].startswith(f"{tmp_path}/a\\x1b[2J.json:1: ")
+    assert "\\x1b[2J\\x85: this field is not known" in report
+
+
+@pytest.mark.parametrize("kind", ["file", "directory"])
+def test_what_this_user_may_not_read_is_no_mistake_on_the_command_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    path = put(tmp_path / "a.json", FATAL)
+    monkeypatch.setattr("os.access", lambda *_, **__: False)
+    assert "short-kind" in run("validate", path if kind == "file" else tmp_path).stdout
+
+
 def test_sarif_names_rules_levels_and_places(tmp_path: Path) -> None:
     bad, odd = put(tmp_path / "a b.json", FATAL), put(tmp_path / "c.json", WARNING)
     log = json.loads(run("validate", bad, odd, "--output", "sarif").stdout)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from kubelet_plugin import cdi
+from kubelet_plugin.cdi.parsing import SIZE_LIMIT
 from tests.unit.cli.cdi_command import put, run, spec
 
 NULL = ("--kind", "vendor.com/class", "--device", "null=/dev/null")
@@ -128,6 +129,26 @@ def test_a_later_spec_of_the_kind_takes_the_place_of_the_earlier(tmp_path: Path)
     for name in ("d", "e"):
         assert run("install", "-", "--spec-dir", tmp_path, text=cdi.dumps(spec(name))).exit_code == 0
     assert cdi.Registry([str(tmp_path)]).devices() == ["vendor.com/class=e"]
+
+
+def test_two_specs_for_one_file_are_not_installed(tmp_path: Path) -> None:
+    one, two = put(tmp_path / "one.json", spec("d")), put(tmp_path / "two.json", spec("e"))
+    result = run("install", one, two, "--spec-dir", tmp_path / "etc")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert f"{two} and another of the files would both be {tmp_path}/etc/vendor.com-class.json" in result.stderr
+    assert not (tmp_path / "etc").exists()
+
+
+def test_none_is_installed_if_one_would_make_a_device_unresolvable(tmp_path: Path) -> None:
+    good, bad = put(tmp_path / "good.json", spec("d", kind="other.org/net")), put(tmp_path / "bad.json", spec("d"))
+    put(tmp_path / "etc" / "hand-made.json", spec("d"))
+    assert run("install", good, bad, "--spec-dir", tmp_path / "etc").exit_code == 1
+    assert os.listdir(tmp_path / "etc") == ["hand-made.json"]
+
+
+def test_of_standard_input_no_more_is_read_than_a_spec_has(tmp_path: Path) -> None:
+    result = run("install", "-", "--spec-dir", tmp_path, text=" " * (2 * SIZE_LIMIT))
+    assert f"standard input: {SIZE_LIMIT + 1} bytes are too many" in result.stderr
 
 
 def test_none_is_installed_if_one_is_not_valid(tmp_path: Path) -> None:

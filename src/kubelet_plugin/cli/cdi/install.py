@@ -1,10 +1,12 @@
 """`kubelet-plugin cdi install`."""
 
 import os
+from collections.abc import Iterable
 
 import click
 
 from kubelet_plugin import cdi
+from kubelet_plugin.cdi.parsing import SIZE_LIMIT
 from kubelet_plugin.cli.cdi import options, output
 
 _HELP = """Put specs where container runtimes find them.
@@ -32,20 +34,31 @@ Examples:
 @click.pass_context
 def command(ctx: click.Context, *, files: tuple[str, ...], directory: str, id_: str, yaml: bool) -> None:
     try:
-        # All are read before the first is written.
-        for spec in [_read(file) for file in files]:
-            path = cdi.spec_path(spec.kind, directory, id=id_, yaml=yaml)
-            _check_neighbours(spec, path, directory)
+        for path, spec in _checked(files, directory, id_, yaml=yaml).items():
             cdi.write_file(spec, path)
             output.say(f"{path}: installed")
     except cdi.Error as error:
         output.fail(ctx, str(error))
 
 
+def _checked(files: Iterable[str], directory: str, id_: str, *, yaml: bool) -> dict[str, cdi.Spec]:
+    """What is to be written, by path: all are checked before the first is written."""
+    specs: dict[str, cdi.Spec] = {}
+    for file in files:
+        spec = _read(file)
+        cdi.validate_spec(spec)
+        path = cdi.spec_path(spec.kind, directory, id=id_, yaml=yaml)
+        if path in specs:
+            raise cdi.Error(f"{file} and another of the files would both be {path}: make one spec of them")
+        _check_neighbours(spec, path, directory)
+        specs[path] = spec
+    return specs
+
+
 def _read(path: str) -> cdi.Spec:
     if path == "-":
         with click.open_file(path, "rb") as file:
-            return cdi.parse(file.read(), path="standard input")
+            return cdi.parse(file.read(SIZE_LIMIT + 1), path="standard input")
     return cdi.read(path)
 
 

@@ -98,15 +98,19 @@ async def _monitor(dirs: tuple[str, ...], form: str) -> None:
 
 def _show_changes(registry: cdi.Registry, before: _State, form: str) -> _State:
     state = _State.of(registry)
-    for change in state.changes_since(before):
-        if form == "json":
-            key = "path" if change.event == "error" else "device"
-            value = "message" if change.event == "error" else "spec"
-            output.say(json.dumps({"event": change.event, key: change.subject, value: change.text}))
-        else:
-            sign = click.style(_SIGNS[change.event], fg=_COLOURS[change.event], bold=True)
-            # An error names its file itself.
-            output.say(
-                f"{sign} {change.text}" if change.event == "error" else f"{sign} {change.subject}  {change.text}"
-            )
+    line = _object if form == "json" else _line
+    # A conflict is an error of two files, and for people the same line twice.
+    for each in dict.fromkeys(map(line, state.changes_since(before))):
+        output.say(each)
     return state
+
+
+def _object(change: _Change) -> str:
+    key, value = ("path", "message") if change.event == "error" else ("device", "spec")
+    return json.dumps({"event": change.event, key: change.subject, value: change.text})
+
+
+def _line(change: _Change) -> str:
+    sign = click.style(_SIGNS[change.event], fg=_COLOURS[change.event], bold=True)
+    # An error names its file itself.
+    return f"{sign} {output.visible(change.text if change.event == 'error' else f'{change.subject}  {change.text}')}"

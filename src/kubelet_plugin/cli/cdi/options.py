@@ -9,6 +9,9 @@ from kubelet_plugin import cdi
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+# One that this user may not read is an error of that directory, and hides no other.
+_DIRECTORY = click.Path(readable=False)
+
 spec_dirs = click.option(
     "--spec-dir",
     "dirs",
@@ -16,7 +19,7 @@ spec_dirs = click.option(
     multiple=True,
     default=cdi.DEFAULT_DIRS,
     show_default=", ".join(cdi.DEFAULT_DIRS),
-    type=click.Path(),
+    type=_DIRECTORY,
     help="Where specs are; repeat it for several, the lowest priority first. They take the place of the defaults.",
 )
 
@@ -26,7 +29,7 @@ spec_dir = click.option(
     metavar="DIR",
     default=cdi.DEFAULT_DIRS[0],
     show_default=True,
-    type=click.Path(),
+    type=_DIRECTORY,
     help="The spec directory.",
 )
 
@@ -43,7 +46,7 @@ host_root = click.option(
     metavar="DIR",
     default="/",
     show_default=True,
-    type=click.Path(),
+    type=_DIRECTORY,
     help="Where the host's root file system is seen.",
 )
 

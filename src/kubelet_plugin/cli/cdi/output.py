@@ -1,9 +1,10 @@
 """What the verbs print: results to standard output, what is wrong to standard error."""
 
+import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -15,7 +16,24 @@ _COLOURS = {"fatal": "red", "error": "red", "warning": "yellow"}
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a line, colours in it to terminals alone. File names that are no UTF-8 are printed as they are."""
-    click.echo(text if _is_utf_8(text) else click.unstyle(text).encode(errors="surrogateescape"), err=err)
+    try:
+        click.echo(text if _is_utf_8(text) else click.unstyle(text).encode(errors="surrogateescape"), err=err)
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            raise  # the reader has seen enough: the program ends in silence
+        raise click.ClickException(f"cannot print: {error.strerror}") from error
+
+
+def visible(text: str) -> str:
+    """Text from a file or a file's name, in which what a terminal would obey or hide is written as an escape."""
+    if text.isprintable():
+        return text
+    return "".join(each if each.isprintable() or _is_byte(each) else repr(each)[1:-1] for each in text)
+
+
+def _is_byte(character: str) -> bool:
+    """Whether it stands for a byte that is no UTF-8."""
+    return "\udc80" <= character <= "\udcff"
 
 
 def _is_utf_8(text: str) -> bool:
@@ -34,7 +52,7 @@ def label(severity: str) -> str:
 def fail(ctx: click.Context, *messages: str) -> NoReturn:
     """Print what is wrong, and end the program with exit code 1."""
     for message in messages:
-        say(f"{label('error')} {message}", err=True)
+        say(f"{label('error')} {visible(message)}", err=True)
     ctx.exit(1)
 
 
@@ -73,10 +91,20 @@ def complain(registry: cdi.Registry, *, strict: bool) -> int:
     # A conflict is an error of two files.
     errors = dict.fromkeys(str(error) for errors in registry.errors.values() for error in errors)
     warnings = [str(warning) for warnings in registry.warnings.values() for warning in warnings]
-    for severity, messages in (("error", errors), ("warning", warnings)):
+    crashes = [*_crashes(registry)]
+    for severity, messages in (("fatal", crashes), ("error", errors), ("warning", warnings)):
         for message in messages:
-            say(f"{label(severity)} {message}", err=True)
-    return int(bool(errors) or (strict and bool(warnings)))
+            say(f"{label(severity)} {visible(message)}", err=True)
+    return int(bool(crashes or errors) or (strict and bool(warnings)))
+
+
+def _crashes(registry: cdi.Registry) -> Iterator[str]:
+    """Which specs make container runtimes crash, though they can be read."""
+    for file in registry.specs():
+        try:
+            cdi.validate_kind(file.spec.kind)
+        except cdi.Error as error:
+            yield f"{file.path}: {error}; remove the file at once"
 
 
 def summary(edits: cdi.ContainerEdits) -> str:
@@ -95,7 +123,8 @@ def summary(edits: cdi.ContainerEdits) -> str:
 
 
 def _show_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    if _has_colours() and _show_rich_table(header, rows):
+    rows = [[*map(visible, row)] for row in rows]
+    if _has_colours() and all(_is_utf_8(cell) for row in rows for cell in row) and _show_rich_table(header, rows):
         return
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):

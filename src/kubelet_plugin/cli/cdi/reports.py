@@ -105,7 +105,8 @@ def _level(severity: cdi.Severity) -> str:
 def _paragraph(finding: cdi.Finding, *, coloured: bool = True) -> str:
     where = f"{finding.path}:{finding.line}" if finding.line else finding.path
     severity = output.label(finding.severity) if coloured else f"{finding.severity}:"
-    lines = [f"{where}: {severity} {_place(finding)}{finding.message} [{finding.rule}]"]
+    what = output.visible(f"{_place(finding)}{finding.message}")
+    lines = [f"{output.visible(where)}: {severity} {what} [{finding.rule}]"]
     if finding.runtimes:
         every = len(finding.runtimes) == len(cdi.RUNTIMES)
         lines.append(f"    hurts: {'every runtime' if every else ', '.join(finding.runtimes)}")

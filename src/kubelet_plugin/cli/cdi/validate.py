@@ -3,6 +3,7 @@
 import os
 
 import click
+from click.core import ParameterSource
 
 from kubelet_plugin import cdi
 from kubelet_plugin.cli.cdi import options, output, reports
@@ -27,7 +28,7 @@ Examples:
 
 
 @click.command("validate", help=_HELP, short_help="Say what is wrong, and how to mend it.")
-@click.argument("paths", metavar="[FILE|DIR]...", nargs=-1, type=click.Path(exists=True))
+@click.argument("paths", metavar="[FILE|DIR]...", nargs=-1, type=click.Path(exists=True, readable=False))
 @options.spec_dirs
 @click.option(
     "--for",
@@ -53,6 +54,8 @@ def command(
     form: str,
     strict: bool,
 ) -> None:
+    if paths and ctx.get_parameter_source("dirs") == ParameterSource.COMMANDLINE:
+        raise click.UsageError("Give FILE or DIR, or --spec-dir, not both.")
     wanted = paths or tuple(path for path in dirs if os.path.lexists(path))
     findings, files = cdi.examine(*wanted, runtimes=runtimes, host_root=None if no_host else host_root)
     output.say(_REPORTS[form](findings, files))
