@@ -125,6 +125,7 @@ def a_plugin_that_dies_over_allocate_costs_the_pod(stage: Stage) -> None:
     pod = stage.ask("unlucky", plugin.resource, 1)
 
     assert pod.refused() == stage.refusal("rpc error: code = <lost> desc = <connection>")
+    stage.asked(plugin, WatchEnded)
     assert allocate("d0") in plugin.calls
 
 
