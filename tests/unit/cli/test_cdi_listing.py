@@ -210,3 +210,10 @@ def test_without_the_extra_a_table_is_plain(
     monkeypatch.setitem(sys.modules, "rich.console", None)
     output.show("table", None, ("DEVICE", "SPEC"), lambda: [(NAME, "a")])
     assert capsys.readouterr().out == f"DEVICE              SPEC\n{NAME}  a\n"
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "validate"])
+def test_a_directory_that_is_asked_for_and_not_there_is_pointed_out(verb: str, tmp_path: Path) -> None:
+    result = run(verb, "--spec-dir", tmp_path / "typo")
+    assert result.stderr == f"warning: {tmp_path}/typo: there is no such directory\n"
+    assert result.exit_code == 0

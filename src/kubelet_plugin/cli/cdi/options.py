@@ -1,9 +1,11 @@
 """The options that verbs share."""
 
+import os
 from collections.abc import Callable
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from kubelet_plugin import cdi
 
@@ -12,11 +14,22 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 # One that this user may not read is an error of that directory, and hides no other.
 _DIRECTORY = click.Path(readable=False)
 
+
+def _point_out_absent(ctx: click.Context, parameter: click.Parameter, value: tuple[str, ...]) -> tuple[str, ...]:
+    """Say of directories that were asked for and are not there: nothing is wrong with what a slip of the pen names."""
+    if ctx.get_parameter_source(parameter.name or "") == ParameterSource.COMMANDLINE:
+        for directory in value:
+            if not os.path.lexists(directory):
+                click.echo(f"warning: {directory}: there is no such directory", err=True)
+    return value
+
+
 spec_dirs = click.option(
     "--spec-dir",
     "dirs",
     metavar="DIR",
     multiple=True,
+    callback=_point_out_absent,
     default=cdi.DEFAULT_DIRS,
     show_default=", ".join(cdi.DEFAULT_DIRS),
     type=_DIRECTORY,
