@@ -3,8 +3,9 @@
 import json
 import os
 import shutil
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,21 @@ import pytest
 from kubelet_plugin.cdi import ContainerEdits, DeviceNode
 from kubelet_plugin.runtime import Device, Health, Inject, Settings
 from kubelet_plugin.runtime.specs import SpecFile
-from tests.foreign import ForeignKubelet, Registered
-from tests.foreign.serving import GivenPlugin, served, settings_for, told
+from tests.foreign import ForeignKubelet, PluginClient, Registered
+from tests.foreign.serving import SOCKET, GivenPlugin, served, settings_for, told
 
 FILE = "example.com-thing.json"
 
 
 def thing(mode: int = 0o600, name: str = "thing0") -> Device:
     return Device(name, ContainerEdits(device_nodes=(DeviceNode(f"/dev/{name}", permissions="rw", file_mode=mode),)))
+
+
+def written_mode(settings: Settings) -> int:
+    """The mode of the first device's node in the spec file."""
+    devices = json.loads(Path(settings.cdi_dir, FILE).read_text())["devices"]
+    mode: int = devices[0]["containerEdits"]["deviceNodes"][0]["fileMode"]
+    return mode
 
 
 def listed(kubelet: ForeignKubelet) -> Registered:
@@ -78,8 +86,7 @@ def test_a_change_of_mode_rewrites_the_spec(kubelet: ForeignKubelet, settings: S
         plugin.offer(thing(0o666))
         plugin.offer(thing(0o666), thing(name="marker"))
         registered.stream.until(lambda devices: "marker" in devices)
-        (node,) = json.loads(Path(settings.cdi_dir, FILE).read_text())["devices"][0]["containerEdits"]["deviceNodes"]
-        assert node["fileMode"] == 0o666
+        assert written_mode(settings) == 0o666
 
 
 @pytest.mark.parametrize(
@@ -208,12 +215,11 @@ def test_a_lost_share_does_not_keep_the_others_from_new_edits(kubelet: ForeignKu
         registered = listed(kubelet)
         plugin.offer(*thing(0o666).shared(2))
         assert registered.stream.next()["thing0::2"] == "Unhealthy"
-        (device,) = json.loads(Path(settings.cdi_dir, FILE).read_text())["devices"]
-        assert device["containerEdits"]["deviceNodes"][0]["fileMode"] == 0o666
+        assert written_mode(settings) == 0o666
 
 
 def test_a_spec_that_vanishes_as_it_is_written_is_not_vouched_for(tmp_path: Path) -> None:
-    spec = SpecFile("example.com/thing", str(tmp_path))
+    spec = SpecFile("example.com/thing", str(tmp_path), may_write=lambda: True)
     spec.write([thing()])
     spec._written = None  # as after a write whose file was gone when it was looked at
     os.unlink(spec.path)
@@ -232,3 +238,69 @@ def test_an_instance_that_waits_for_the_socket_leaves_the_spec_alone(
             assert left_alone.wait(10)
             assert not threading.Event().wait(0.1)  # several of its ticks
             assert Path(settings.cdi_dir, FILE).read_text() == before
+
+
+class RobbedPlugin(GivenPlugin):
+    """Has its socket file removed before its first list, as a kubelet does that starts just then."""
+
+    def __init__(self, *devices: Device, plugin_dir: str) -> None:
+        super().__init__(*devices)
+        self._plugin_dir = plugin_dir
+
+    async def devices(self) -> AsyncIterator[Sequence[Device]]:
+        os.unlink(os.path.join(self._plugin_dir, SOCKET))
+        async for devices in super().devices():
+            yield devices
+
+
+@pytest.mark.parametrize("inject", [Inject.BOTH, Inject.CDI])
+def test_a_kubelet_that_removes_the_socket_before_the_first_list_finds_the_spec_with_that_list(
+    inject: Inject, kubelet: ForeignKubelet, tmp_path: Path
+) -> None:
+    settings = settings_for(tmp_path, inject=inject)
+    with served(RobbedPlugin(thing(), plugin_dir=settings.plugin_dir), settings=settings):
+        assert kubelet.registered().stream.next() == {"thing0": "Healthy"}
+        assert "thing0" in Path(settings.cdi_dir, FILE).read_text()
+
+
+def test_a_kubelet_that_removes_the_socket_before_the_first_list_finds_no_spec_of_before(
+    kubelet: ForeignKubelet, settings: Settings
+) -> None:
+    with served(GivenPlugin(thing(0o600)), settings=settings):
+        listed(kubelet)
+    with served(RobbedPlugin(thing(0o666), plugin_dir=settings.plugin_dir), settings=settings):
+        listed(kubelet)
+        assert written_mode(settings) == 0o666
+
+
+def test_a_spec_that_was_written_over_is_written_anew_as_soon_as_the_lost_socket_is_back(
+    kubelet: ForeignKubelet, settings: Settings
+) -> None:
+    path, socket_path = Path(settings.cdi_dir, FILE), os.path.join(settings.plugin_dir, SOCKET)
+    with served(GivenPlugin(thing()), settings=settings):
+        listed(kubelet)
+        good = path.read_text()
+        path.write_text("theirs")
+        os.unlink(socket_path)
+        client = PluginClient(socket_path)
+        client.watch().next()  # grpcio goes on dialling until the file is there
+        assert path.read_text() == good
+        client.close()
+
+
+@pytest.mark.parametrize("theirs", [True, False])
+def test_while_somebody_took_our_name_a_cdi_name_is_handed_out_only_of_the_spec_that_we_wrote(
+    kubelet: ForeignKubelet, settings: Settings, *, theirs: bool
+) -> None:
+    path = Path(settings.cdi_dir, FILE)
+    with socket.socket(socket.AF_UNIX) as other, served(GivenPlugin(thing()), settings=settings):
+        registered = listed(kubelet)
+        other.bind(f"{settings.plugin_dir}/theirs.sock")
+        other.listen()
+        os.rename(f"{settings.plugin_dir}/theirs.sock", os.path.join(settings.plugin_dir, SOCKET))
+        if theirs:
+            path.write_text("theirs")
+        (container,) = registered.plugin.allocate(["thing0"]).container_responses
+        assert [device.host_path for device in container.devices] == ["/dev/thing0"]
+        assert bool(container.cdi_devices) is not theirs
+        assert (path.read_text() == "theirs") is theirs

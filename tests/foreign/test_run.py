@@ -1,5 +1,6 @@
 """`run`: several plugins in one process that ends when it is told, whatever their code does."""
 
+import os
 import subprocess
 import sys
 import threading
@@ -44,7 +45,8 @@ class HangingCoroutine(Good):
 
 _, plugin_dir, cdi_dir, *names = sys.argv
 plugins = [globals()[name]() for name in names]
-raise SystemExit(run(*plugins, settings=Settings(plugin_dir=plugin_dir, cdi_dir=cdi_dir)))
+settings = Settings(plugin_dir=plugin_dir, cdi_dir=cdi_dir) if plugin_dir else None
+raise SystemExit(run(*plugins, settings=settings))
 """
 
 
@@ -106,3 +108,27 @@ def test_a_program_that_sets_up_no_logging_gets_lines_on_standard_error(
     process.terminate()
     _, log = process.communicate(timeout=10)
     assert "Healthy resource=example.com/good device=good0" in log
+
+
+def test_a_program_that_gives_no_settings_serves_where_the_environment_says(
+    kubelet: ForeignKubelet, settings: Settings
+) -> None:
+    environment = {"KUBELET_PLUGIN_PLUGIN_DIR": settings.plugin_dir, "KUBELET_PLUGIN_CDI_DIR": settings.cdi_dir}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, "", "", "Good"], env={**os.environ, **environment}, stderr=subprocess.DEVNULL
+    )
+    assert kubelet.registered().request.resource_name == "example.com/good"
+    process.terminate()
+    assert process.wait(10) == 0
+
+
+def test_settings_given_in_the_program_win_over_the_environment(kubelet: ForeignKubelet, settings: Settings) -> None:
+    environment = {"KUBELET_PLUGIN_PLUGIN_DIR": "/nowhere", "KUBELET_PLUGIN_INJECT": "magic"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, settings.plugin_dir, settings.cdi_dir, "Good"],
+        env={**os.environ, **environment},
+        stderr=subprocess.DEVNULL,
+    )
+    assert kubelet.registered().request.resource_name == "example.com/good"
+    process.terminate()
+    assert process.wait(10) == 0

@@ -65,8 +65,8 @@ def test_while_somebody_took_our_name_our_open_stream_goes_on(kubelet: ForeignKu
     with served(plugin, settings=settings):
         stream = kubelet.registered().stream
         stream.next()
-        theirs = listening(path + ".theirs")
-        os.rename(path + ".theirs", path)
+        theirs = listening(f"{settings.plugin_dir}/theirs.sock")
+        os.rename(f"{settings.plugin_dir}/theirs.sock", path)
         plugin.offer()
         assert stream.next() == {}
         inode = os.stat(path).st_ino

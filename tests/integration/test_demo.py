@@ -30,7 +30,7 @@ STEPS = [
 def run(*arguments: str, temporary: Path, **environment: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
         [*COMMAND, *arguments],
-        env=os.environ | {"TMPDIR": str(temporary)} | environment,
+        env=os.environ | {"TMPDIR": str(temporary), "COLUMNS": "200"} | environment,  # nothing is wrapped
         capture_output=True,
         text=True,
         check=False,

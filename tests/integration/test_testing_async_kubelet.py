@@ -64,9 +64,10 @@ async def test_it_has_started_when_the_test_begins(kubelet: AsyncKubelet) -> Non
 
 @pytest.mark.asyncio
 async def test_it_needs_no_thread(kubelet: AsyncKubelet) -> None:
+    before = threading.active_count()  # what other tests have left is not its own
     async with kubelet.plugin(Things()):
         await kubelet.wait_for(RESOURCE)
-        assert threading.active_count() == 1
+        assert threading.active_count() <= before
 
 
 @pytest.mark.asyncio

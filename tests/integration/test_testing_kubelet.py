@@ -64,7 +64,7 @@ def test_pods_are_shown_in_the_order_in_which_they_came(kubelet: Kubelet) -> Non
 def test_a_pod_that_was_removed_is_not_there(kubelet: Kubelet) -> None:
     kubelet.admit(pod())
     kubelet.remove("pod")
-    with pytest.raises(KeyError):
+    with pytest.raises(LookupError):
         kubelet.pod_status("pod")
 
 

@@ -131,11 +131,49 @@ def _is_dead(pid: int) -> bool:
         return True
 
 
-def test_a_program_that_ignores_sigterm_is_killed(kubelet: Kubelet, monkeypatch: pytest.MonkeyPatch) -> None:
+DEAF = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 60; done"]
+UNHEEDED = r"a program did not end within 0\.05 s of SIGTERM and was killed(.|\n)*exit code -9; it wrote:\n  ready"
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let programs have little time to end."""
     monkeypatch.setattr("kubelet_plugin.testing.program.FAREWELL", 0.05)
-    with kubelet.command(["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 60; done"]) as program:
+
+
+@pytest.mark.usefixtures("short")
+def test_a_program_that_ignores_sigterm_is_killed_and_fails_the_test(kubelet: Kubelet) -> None:
+    with pytest.raises(WaitError, match=UNHEEDED), kubelet.command(DEAF) as program:
         kubelet.wait_until(lambda: program.output)
     assert program.returncode == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("short")
+def test_a_program_that_ignores_what_the_test_itself_has_sent_fails_nothing(kubelet: Kubelet) -> None:
+    with kubelet.command(DEAF) as program:
+        kubelet.wait_until(lambda: program.output)
+        program.terminate()
+    assert program.returncode == -signal.SIGKILL
+
+
+@pytest.mark.usefixtures("short")
+def test_where_the_test_has_failed_a_program_that_ignores_sigterm_does_not_hide_that(kubelet: Kubelet) -> None:
+    with pytest.raises(ZeroDivisionError), kubelet.command(DEAF) as program:
+        1 / (not kubelet.wait_until(lambda: program.output))
+
+
+def test_a_program_that_ends_badly_by_itself_fails_the_test(kubelet: Kubelet) -> None:
+    words = "ended by itself\n.*\n  ended with exit code 3"
+    with pytest.raises(WaitError, match=words), kubelet.command(["sh", "-c", "exit 3"]) as program:
+        until_ended(program)
+
+
+@pytest.mark.asyncio
+@pytest.mark.usefixtures("short")
+async def test_in_a_coroutine_test_a_program_that_ignores_sigterm_fails_the_test(kubelet: AsyncKubelet) -> None:
+    with pytest.raises(WaitError, match=UNHEEDED):
+        async with kubelet.command(DEAF) as program:
+            await kubelet.wait_until(lambda: program.output)
 
 
 @pytest.mark.asyncio

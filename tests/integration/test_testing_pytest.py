@@ -1,5 +1,6 @@
 """The pytest plugin as users have it: in a session of its own, in which every warning is an error."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -138,6 +139,37 @@ class TestFailed:
         await kubelet.wait_for(RESOURCE, timeout=0)
 """
 
+QUIET = """
+import logging
+from kubelet_plugin import Device, DevicePlugin
+
+class Things(DevicePlugin):
+    resource_name = "example.com/thing"
+
+    async def devices(self):
+        yield [Device("a")]
+
+def test_it(kubelet):
+    with kubelet.plugin(Things()):
+        kubelet.wait_for("example.com/thing", allocatable=1)
+    logging.getLogger("others").debug("this is not theirs")
+    assert False
+"""
+
+LEVELS = """
+import logging
+
+LOGGERS = [logging.getLogger(name) for name in ("asyncio", "hpack")]
+for logger in LOGGERS:
+    logger.setLevel(logging.LEVEL)
+
+def test_with(kubelet):
+    assert [logger.level for logger in LOGGERS] == [max(logging.LEVEL, logging.INFO)] * 2
+
+def test_without():
+    assert [logger.level for logger in LOGGERS] == [logging.LEVEL] * 2
+"""
+
 PASSED = [
     *("test_ordinary", "test_coroutine", "TestClass::test_coroutine"),
     *("TestClass::test_parametrized_coroutine[1]", "TestClass::test_parametrized_coroutine[2]"),
@@ -147,7 +179,7 @@ PASSED = [
 REFUSED = {
     "name": ": a kubelet has no option 'profil': give one of profile, grace, ",
     "version": ": there is no profile of kubelet '1.2': give one of 1.20, 1.31, ",
-    "policy": ": 'near' is not a valid Policy",
+    "policy": ": there is no topology policy 'near': give one of none, ",
     "position": " takes options by name alone, not '1.20'",
 }
 
@@ -222,6 +254,17 @@ def test_it():
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "test_it.py"], cwd=tmp_path, check=False
     )
     assert done.returncode == 0
+
+
+def test_a_log_of_everything_is_not_drowned_in_other_libraries_own_affairs(tmp_path: Path) -> None:
+    report = session(tmp_path, QUIET, "-p", "no:asyncio", "--log-level=debug", "--show-capture=log")
+    assert not re.search(r"^DEBUG +(asyncio|hpack)\b", report, re.MULTILINE)
+    assert "DEBUG    others:" in report
+
+
+@pytest.mark.parametrize("level", ["NOTSET", "DEBUG", "ERROR"])
+def test_the_levels_of_other_libraries_logs_are_as_before_afterwards(tmp_path: Path, level: str) -> None:
+    assert "2 passed" in session(tmp_path, LEVELS.replace("LEVEL", level), "-p", "no:asyncio")
 
 
 @pytest.mark.parametrize("name", ["AsyncKubelet", "AsyncProgram", "Kubelet", "Options", "Program", "WaitError", "pod"])

@@ -34,6 +34,7 @@ class Endpoint:
     Attributes:
         resource: The resource.
         path: The plugin's socket.
+        calls: The names of the calls that it has not answered yet, ListAndWatch aside.
         options: What the plugin wants to be called for; None where nobody asked.
         stopped_at: When the kubelet noticed that its plugin is gone, by the clock; None while it has not.
     """
@@ -41,6 +42,7 @@ class Endpoint:
     def __init__(self, resource: str, path: str, *, clock: Clock, faults: Faults, limit: int = MESSAGE_LIMIT) -> None:
         self.resource = resource
         self.path = path
+        self.calls: list[str] = []
         self.options: v1beta1.DevicePluginOptions | None = None
         self.stopped_at: float | None = None
         self._clock = clock
@@ -164,11 +166,15 @@ class Endpoint:
     async def _call(self, method: Method[Request, Reply], request: Request, *, timeout: float | None = None) -> Reply:
         if self.stopped_at is not None:
             raise EndpointError(f"endpoint {self} has been stopped")
+        name = method.path.rpartition("/")[2]
+        self.calls.append(name)
         try:
-            await self._faults.meet(self.resource, method.path.rpartition("/")[2], self._gone)
+            await self._faults.meet(self.resource, name, self._gone)
             return await self._channel.call(method, request, timeout=timeout, limit=self._limit)
         except (RpcError, OSError) as error:  # a TimeoutError is an OSError
             raise EndpointError(self._text(error)) from error
+        finally:
+            self.calls.remove(name)
 
     def _text(self, error: RpcError | OSError) -> str:
         ours = (self.path, f"the connection to {self.path}")  # the beginnings of our transport's own words

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
+from kubelet_plugin.kubelet.endpoint import Endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +32,12 @@ class Journal:
 
     Attributes:
         registrations: The calls of Register in the order in which they were answered.
+        dialled: The plugins that have asked for it and are just being dialled, or asked for their options.
         lists: The lists of devices by resource, as they were sent, in the order in which they came.
     """
 
     registrations: list[Registered] = field(default_factory=list)
+    dialled: list[Endpoint] = field(default_factory=list)
     lists: dict[str, list[Sequence[v1beta1.Device]]] = field(default_factory=dict)
 
     def add_registration(self, request: v1beta1.RegisterRequest, failure: str) -> None:

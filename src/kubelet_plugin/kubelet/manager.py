@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 
 from kubelet_plugin.api.transport import MESSAGE_LIMIT
 from kubelet_plugin.errors import AdmissionError, ConfigurationError
-from kubelet_plugin.kubelet import identity
+from kubelet_plugin.kubelet import identity, log
 from kubelet_plugin.kubelet.clock import Clock
 from kubelet_plugin.kubelet.devices import HEALTHY
 from kubelet_plugin.kubelet.directory import PluginDirectory
@@ -106,7 +106,7 @@ class DeviceManager:
         self._services: list[PodResources | PluginWatcher] = []
         self._runtime = runtime or DryRuntime()
         self._lives: dict[str, Life] = {}
-        self._known: set[str] = set()
+        self._forgotten: set[str] = set()
         self._waiting: asyncio.Future[None] | None = None
         self._admitting = asyncio.Lock()
         self._session = self._new_session()
@@ -251,6 +251,15 @@ class DeviceManager:
             try:
                 await self._session.admit(life.pod, self._allocatable)
             except AdmissionError as error:
+                log.info(
+                    0,
+                    "Event occurred",
+                    object=f"{life.pod.namespace}/{life.pod.name}",
+                    kind="Pod",
+                    type="Warning",
+                    reason=error.reason,
+                    message=error.message,
+                )
                 prefix = "Pod was rejected: " if self.profile.says_cannot else "Pod "
                 await life.refuse(error, prefix)
                 return
@@ -299,12 +308,12 @@ class DeviceManager:
     # What it sees.
 
     def resources(self) -> dict[str, NodeResource]:
-        """What the node's status says by now of device plugins' resources; one that was there once stays, at 0."""
-        capacity, allocatable = self._session.capacity()
-        self._known.update(capacity)
+        """What the node's status says by now of device plugins' resources; one that was forgotten stays, at 0."""
+        capacity, allocatable, forgotten = self._session.capacity()
+        self._forgotten.update(forgotten)
         return {
             resource: NodeResource(capacity.get(resource, 0), allocatable.get(resource, 0))
-            for resource in sorted(self._known)
+            for resource in sorted({*self._forgotten, *capacity})
         }
 
     def _allocatable(self) -> dict[str, int]:

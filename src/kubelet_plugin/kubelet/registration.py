@@ -1,8 +1,9 @@
 """Plugins introduce themselves, are dialled back, and their lists are taken in."""
 
 import asyncio
+import contextlib
 import posixpath
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.api import resource_names
@@ -157,7 +158,8 @@ class Registration:
         """What old kubelets do after they have answered: a failure is logged, and nobody hears of it."""
         self._open.add(endpoint)
         try:
-            await endpoint.dial()
+            with self._dialling(endpoint):
+                await endpoint.dial()
         except EndpointError as error:
             failure = f"{_NOT_DIALLED}: {error}"
             log.error(failure, "Failed to dial device plugin with request", resourceName=endpoint.resource)
@@ -173,7 +175,8 @@ class Registration:
         self._open.add(endpoint)
         log.info(2, "Registered client", name=resource)
         try:
-            options = await self._introduce(endpoint)
+            with self._dialling(endpoint):
+                options = await self._introduce(endpoint)
         except (EndpointError, asyncio.CancelledError) as error:
             self._clients.pop(resource, None)  # whose ever it is by now
             log.info(2, "Deregistered client", name=resource)
@@ -184,6 +187,15 @@ class Registration:
             return str(error)
         self._run(endpoint, options)
         return ""
+
+    @contextlib.contextmanager
+    def _dialling(self, endpoint: Endpoint) -> Iterator[None]:
+        dialled = self._journal.dialled if self._journal is not None else []
+        dialled.append(endpoint)
+        try:
+            yield
+        finally:
+            dialled.remove(endpoint)
 
     async def _introduce(self, endpoint: Endpoint) -> v1beta1.DevicePluginOptions:
         try:
@@ -244,10 +256,7 @@ class Registration:
 
     async def _end(self, endpoint: Endpoint) -> None:
         """What a stream's end means where it concerns its own endpoint alone."""
-        resource = endpoint.resource
-        if self._clients.get(resource) is endpoint:
-            del self._clients[resource]
-        if self._devices.endpoints.get(resource) is endpoint:
+        if self._devices.endpoints.get(endpoint.resource) is endpoint:
             self._lose(endpoint)
         await self._let_go(endpoint)
 

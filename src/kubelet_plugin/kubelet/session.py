@@ -182,10 +182,11 @@ class Session:
 
     # What the node offers.
 
-    def capacity(self) -> tuple[Mapping[str, int], Mapping[str, int]]:
+    def capacity(self) -> tuple[Mapping[str, int], Mapping[str, int], Collection[str]]:
         """Compute the node's capacity and allocatable of device plugins' resources, as its next status would.
 
-        A resource whose plugin has been gone for longer than the grace time is forgotten by it.
+        A resource whose plugin has been gone for longer than the grace time is forgotten by it; the third value has
+        those that are forgotten this time.
         """
         expired = self.devices.forget_expired(self._settings.clock.now(), self._settings.grace)
         for resource in expired:
@@ -194,7 +195,7 @@ class Session:
             log.info(2, "Set capacity for removed resource to 0 on device removal", device=resource)
         if expired:
             self._listed()
-        return self.devices.capacity(), self.devices.allocatable()
+        return self.devices.capacity(), self.devices.allocatable(), expired
 
     # Admission.
 
@@ -217,6 +218,10 @@ class Session:
                 message = f"Allocate failed due to {error}, which is unexpected"
                 raise AdmissionError("UnexpectedAdmissionError", message) from error
         self._fit(pod, node_allocatable())
+        for resource in requested(pod):
+            if not self.devices.knows(resource):  # no kubelet says it, and it is what most people trip over
+                message = "The pod is admitted without what no device plugin has offered yet, as by any kubelet"
+                log.info(0, message, pod=f"{pod.namespace}/{pod.name}", resourceName=resource)
 
     def _fit(self, pod: Pod, allocatable: Mapping[str, int]) -> None:
         """What a kubelet's own predicate says; resources the node does not have are none of its business."""

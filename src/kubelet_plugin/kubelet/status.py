@@ -5,7 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from kubelet_plugin.errors import Error
 from kubelet_plugin.kubelet.pods import Pod
+
+
+class NotFoundError(Error, LookupError):
+    """There is no such pod or container; the message says which there are."""
 
 
 class State(enum.StrEnum):
@@ -80,9 +85,24 @@ class PodStatus:
         """Return what became of one container, init containers included; of the first where no name is given.
 
         Raises:
-            KeyError: The pod has no container of that name.
+            NotFoundError: The pod has no container of that name, or none at all since it was refused.
         """
         for status in (*self.containers, *self.init_containers):
             if not name or status.name == name:
                 return status
-        raise KeyError(name)
+        named = f"container {name!r}" if name else "container"
+        there = ", ".join(status.name for status in (*self.containers, *self.init_containers))
+        raise NotFoundError(f"there is no {named}{there and f', but {there}'}: {self}")
+
+    def __str__(self) -> str:
+        """What became of it, for people."""
+        why = [f"{self.reason}: {self.message}"] if self.reason else []
+        waiting = [
+            f"{each.name} waits: {each.reason}: {each.message}"
+            for each in (*self.init_containers, *self.containers)
+            if each.reason and each.message
+        ]
+        return "; ".join([f"{self.pod.namespace}/{self.pod.name} is {self.phase}", *why, *waiting])
+
+    def __repr__(self) -> str:
+        return f"<PodStatus: {self}>"  # short enough for a failed assertion to show why

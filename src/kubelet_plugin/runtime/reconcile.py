@@ -19,24 +19,31 @@ _PATIENCE = 1.0  # seconds; others of our kind lock the directory for less than 
 
 
 class OurSocket:
-    """Keeps our socket file in place, and the server behind it.
+    """Keeps our socket file in place.
 
     Args:
         path: The socket's path.
-        server: The server that listens there; open connections outlive a lost socket file.
         settings: The pauses between tries.
         log: Where states are reported.
     """
 
-    def __init__(self, path: str, server: Server, settings: Settings, log: StateLog) -> None:
+    def __init__(self, path: str, settings: Settings, log: StateLog) -> None:
         self.path = path
-        self._server = server
         self._log = log
         self._backoff = Backoff(settings)
         self._endpoint: Endpoint | None = None
+        self._claims = 0
 
-    async def hold(self) -> float:
-        """Claim the socket, unless it is in place.
+    @property
+    def claims(self) -> int:
+        """How often the socket became ours."""
+        return self._claims
+
+    async def hold(self, server: Server) -> float:
+        """Claim the socket for a server, unless it is in place.
+
+        Args:
+            server: The server that listens there; open connections outlive a lost socket file.
 
         Returns:
             0 when it is in place; else after how many seconds to try again, if nothing wakes us before.
@@ -51,7 +58,8 @@ class OurSocket:
                 self._log.say("socket", WARNING, str(error))
             return pause
         self._endpoint = endpoint
-        await self._server.listen(endpoint.listener)
+        self._claims += 1
+        await server.listen(endpoint.listener)
         self._backoff.reset()
         self._log.say("socket", INFO, f"serving at {self.path}")
         return 0
@@ -60,16 +68,16 @@ class OurSocket:
         """Tell whether the socket file is in place."""
         return self._endpoint is not None and self._endpoint.is_in_place()
 
-    async def close(self) -> None:
-        """Remove the socket file if it is ours, and end all streams."""
+    def release(self) -> None:
+        """Remove the socket file if it is ours."""
         if self._endpoint:
             self._endpoint.release()
-        await self._server.close()
 
 
 async def stay_registered(
     socket: OurSocket,
-    begin: Callable[[], Awaitable[None]],
+    server: Server,
+    claimed: Callable[[], Awaitable[None]],
     registration: Registration,
     wake: asyncio.Event,
     settings: Settings,
@@ -78,22 +86,25 @@ async def stay_registered(
 
     Args:
         socket: Our socket.
-        begin: Awaited once, as soon as the socket is ours: until then another instance may be at work.
+        server: The server behind it.
+        claimed: Awaited each time the socket became ours, before a kubelet is told of it: until then another instance
+            may be at work.
         registration: Our registration.
         wake: Set when there is a reason to look again.
         settings: Directories and times.
     """
-    begun = False
+    claims = 0
     loop = asyncio.get_running_loop()
     with Changes([socket.path, kubelet_socket(settings.plugin_dir)], wake.set) as changes:
         try:
             while True:
                 wake.clear()
-                pause = await socket.hold()
+                pause = await socket.hold(server)
                 if not pause:
-                    if not begun:
-                        begun = True
-                        await begin()
+                    if claims != socket.claims:
+                        claims = socket.claims
+                        await claimed()
+                        continue  # the socket may be gone again by now, and a kubelet must find it
                     pause = registration.advance(loop.time())
                 try:
                     async with asyncio.timeout(pause):
@@ -102,4 +113,5 @@ async def stay_registered(
                     changes.refresh()  # a file system mounted over the directory is not told of
         finally:
             await registration.close()
-            await socket.close()
+            socket.release()
+            await server.close()

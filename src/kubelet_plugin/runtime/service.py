@@ -8,7 +8,7 @@ from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.api.transport import Handler, Method
 from kubelet_plugin.api.wire import Encoded
 from kubelet_plugin.cdi import ContainerEdits
-from kubelet_plugin.errors import DeviceUnavailableError, PluginError, RpcError
+from kubelet_plugin.errors import DeviceUnavailableError, PluginError, RpcError, TransientError
 from kubelet_plugin.runtime.device import NO_EDITS, Device, Health
 from kubelet_plugin.runtime.hooks import Hooks
 from kubelet_plugin.runtime.inject import answer, needs_cdi
@@ -105,7 +105,7 @@ class Service:
             return ()
         try:
             names = self._spec.names(devices)
-        except cdi.Error as error:
+        except (cdi.Error, TransientError) as error:
             if any(needs_cdi(device, self._settings.inject) for device in devices):
                 raise RpcError("FAILED_PRECONDITION", f"{self._plugin.resource_name}: {error}") from error
             self._log.say("answer", WARNING, f"answering with device specs alone: {error}")

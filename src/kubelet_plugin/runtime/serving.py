@@ -79,31 +79,35 @@ async def serve(plugin: DevicePlugin, settings: Settings = _DEFAULTS) -> None:
     """
     check([plugin], settings)
     log = StateLog(logger, plugin.resource_name)
-    spec = SpecFile(_kind(plugin), settings.cdi_dir) if settings.inject.by_cdi else None
     wake = asyncio.Event()
     streams = Streams(wake.set)
     inventory = Inventory()
+    name = socket_name(plugin.resource_name, settings.plugin_dir)
+    socket = OurSocket(os.path.join(settings.plugin_dir, name), settings, log)
+    spec = SpecFile(_kind(plugin), settings.cdi_dir, socket.is_ours) if settings.inject.by_cdi else None
     service = Service(plugin, inventory, streams, spec, settings, log)
-    path = os.path.join(settings.plugin_dir, socket_name(plugin.resource_name, settings.plugin_dir))
+    server = Server(service.handlers(), name=plugin.resource_name)
     request = v1beta1.RegisterRequest(
         version="v1beta1",
-        endpoint=os.path.basename(path),
+        endpoint=name,
         resource_name=plugin.resource_name,
         options=service.options(),  # kubelets of 1.20's age read them here alone, newer ones never do
     )
-    socket = OurSocket(path, Server(service.handlers(), name=plugin.resource_name), settings, log)
-    supply = Supply(plugin, inventory, spec, socket.is_ours, settings, log)
+    supply = Supply(plugin, inventory, spec, settings, log)
     registration = Registration(request, streams, wake, settings, log)
     async with asyncio.TaskGroup() as tasks:
 
-        async def begin() -> None:
-            tasks.create_task(supply.run())
-            await supply.first()
+        async def claimed() -> None:
+            if socket.claims == 1:
+                tasks.create_task(supply.run())
+                await supply.first()
+            else:
+                supply.offer()  # the spec file is ours to write again
 
-        await stay_registered(socket, begin, registration, wake, settings)
+        await stay_registered(socket, server, claimed, registration, wake, settings)
 
 
-def run(*plugins: DevicePlugin, settings: Settings = _DEFAULTS) -> int:
+def run(*plugins: DevicePlugin, settings: Settings | None = None) -> int:
     """Serve plugins until SIGTERM or SIGINT. This is a whole program's `main`.
 
     A plugin whose serving fails for a reason of its own is begun anew after a while; the others go on.
@@ -112,14 +116,17 @@ def run(*plugins: DevicePlugin, settings: Settings = _DEFAULTS) -> int:
 
     Args:
         plugins: The plugins.
-        settings: Where and how, for all of them.
+        settings: Where and how, for all of them; if not given, what the environment says, as
+            `Settings.from_environment` reads it.
 
     Returns:
         The exit code, 0.
 
     Raises:
-        ConfigurationError: Something about the plugins cannot work.
+        ConfigurationError: Something about the plugins, or a variable of the environment, cannot work.
     """
+    if settings is None:
+        settings = Settings.from_environment(os.environ)
     check(plugins, settings)
     if not logging.getLogger().handlers:
         logs.configure("text", "info")

@@ -1,7 +1,10 @@
 """Where and how a plugin is served."""
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from kubelet_plugin.errors import ConfigurationError
 from kubelet_plugin.runtime.holders import POD_RESOURCES_SOCKET
 from kubelet_plugin.runtime.inject import Inject
 
@@ -41,6 +44,40 @@ class Settings:
     tick: float = 60.0
     retry_first: float = 0.005
     retry_most: float = 30.0
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> "Settings":
+        """Read the settings that an operator gives, from the variables that `kubelet-plugin run` reads too.
+
+        `KUBELET_PLUGIN_PLUGIN_DIR`, `KUBELET_PLUGIN_CDI_DIR` and `KUBELET_PLUGIN_INJECT` stand for `plugin_dir`,
+        `cdi_dir` and `inject`. What is missing or empty has its default, as has all the rest.
+
+        Args:
+            environ: The environment, such as `os.environ`.
+
+        Raises:
+            ConfigurationError: A directory is not an absolute path, or there is no such way to inject.
+        """
+        return cls(
+            plugin_dir=_directory(environ, "KUBELET_PLUGIN_PLUGIN_DIR", PLUGIN_DIR),
+            cdi_dir=_directory(environ, "KUBELET_PLUGIN_CDI_DIR", CDI_DIR),
+            inject=_inject(environ, "KUBELET_PLUGIN_INJECT"),
+        )
+
+
+def _directory(environ: Mapping[str, str], variable: str, default: str) -> str:
+    value = environ.get(variable) or default
+    if not os.path.isabs(value):
+        raise ConfigurationError(f"{variable}: {value!r} is not an absolute path")
+    return os.path.normpath("/" + value.lstrip("/"))
+
+
+def _inject(environ: Mapping[str, str], variable: str) -> Inject:
+    value = environ.get(variable) or Inject.BOTH
+    try:
+        return Inject(value)
+    except ValueError:
+        raise ConfigurationError(f"{variable}: {value!r} is none of {', '.join(Inject)}") from None
 
 
 class Backoff:

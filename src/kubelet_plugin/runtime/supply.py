@@ -3,11 +3,11 @@
 import asyncio
 import contextlib
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
 
 from kubelet_plugin import cdi
-from kubelet_plugin.errors import DeviceListError, ListTooLargeError, PluginError
+from kubelet_plugin.errors import DeviceListError, ListTooLargeError, PluginError, TransientError
 from kubelet_plugin.runtime.device import Device, Health
 from kubelet_plugin.runtime.holders import held_devices
 from kubelet_plugin.runtime.hooks import is_cancelled
@@ -29,7 +29,6 @@ class Supply:
         plugin: The plugin.
         inventory: Where its devices go.
         spec: The CDI spec file; None where CDI is not used.
-        may_write: Tells whether the spec file is ours to write: not while another instance serves in our place.
         settings: How to inject, and the times.
         log: Where the states of devices are reported.
     """
@@ -39,7 +38,6 @@ class Supply:
         plugin: DevicePlugin,
         inventory: Inventory,
         spec: SpecFile | None,
-        may_write: Callable[[], bool],
         settings: Settings,
         log: StateLog,
     ) -> None:
@@ -47,7 +45,6 @@ class Supply:
         self._resource_name = plugin.resource_name
         self._inventory = inventory
         self._spec = spec
-        self._may_write = may_write
         self._settings = settings
         self._log = log
         self._retention = Retention(plugin.grace)
@@ -120,7 +117,7 @@ class Supply:
             self._log.say("devices", ERROR, f"{error}; the last good list stays")
             return
         self._log.forget("devices")
-        self._offer()
+        self.offer()
         self._wake.set()
 
     def _named(self, devices: tuple[Device, ...]) -> tuple[Device, ...]:
@@ -147,14 +144,15 @@ class Supply:
                     await self._wake.wait()
             except TimeoutError:
                 await self._let_go(loop.time())
-                self._offer()
+                self.offer()
 
     async def _let_go(self, now: float) -> None:
         if expired := self._retention.expired(now):
             held = await held_devices(self._settings.pod_resources, self._resource_name)
             self._retention.settle(expired, held or (), now)
 
-    def _offer(self) -> None:
+    def offer(self) -> None:
+        """Bring the spec file, then the inventory, in line with what was yielded last."""
         if self._yielded is None:
             return
         devices = self._retention.apply(self._yielded.devices, asyncio.get_running_loop().time())
@@ -186,16 +184,17 @@ class Supply:
     def _write_spec(self, devices: tuple[Device, ...]) -> str:
         if self._spec is None:
             return ""
-        if not self._may_write():
-            return self._spec_fault
         try:
             self._spec.write(devices)
+        except TransientError as error:
+            self._log.say("cdi", INFO, str(error))
+            return str(error)
         except cdi.Error as error:
             self._log.say("cdi", ERROR, f"the CDI spec is not on disk: {error}")
             return str(error)
         if self._spec_fault:
             self._spec_backoff.reset()
-            self._log.say("cdi", INFO, f"the CDI spec is on disk again: {self._spec.path}")
+            self._log.say("cdi", INFO, f"the CDI spec is on disk: {self._spec.path}")
         return ""
 
     def _log_changes(self, before: Iterable[Device], after: Iterable[Device]) -> None:

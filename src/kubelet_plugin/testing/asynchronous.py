@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
@@ -12,7 +12,9 @@ from kubelet_plugin.errors import ConfigurationError
 from kubelet_plugin.kubelet import Clock, DeviceManager, ManualClock, NodeResource, Pod, PodStatus
 from kubelet_plugin.kubelet.endpoint import Endpoint
 from kubelet_plugin.kubelet.journal import Journal, Registered
+from kubelet_plugin.kubelet.status import NotFoundError
 from kubelet_plugin.runtime import DevicePlugin
+from kubelet_plugin.testing.blocks import AsyncWithOnly, acting_async, async_block
 from kubelet_plugin.testing.containers import Containers
 from kubelet_plugin.testing.failures import Actor, Log, WaitError, hides_frames, report
 from kubelet_plugin.testing.node import Node, temporary_directory
@@ -30,7 +32,7 @@ __tracebackhide__ = hides_frames
 _GLANCE = 0.02  # seconds between two looks at what changes without a word: files, and what time alone ends
 
 
-class AsyncKubelet(Node):
+class AsyncKubelet(AsyncWithOnly, Node):
     """A kubelet in a temporary directory, for tests that are coroutines: a `Kubelet` on an event loop of the caller's.
 
     An asynchronous context manager. It runs on the loop on which it is entered, or on which something is first asked of
@@ -176,16 +178,16 @@ class AsyncKubelet(Node):
 
     # Plugins.
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def plugin(self, plugin: P, **settings: Any) -> AsyncIterator[P]:
         """See `Kubelet.plugin`."""
         await self._ready()
         serving = Serving(plugin, self._settings(settings), self._wake)
         await serving.start()
-        async with self._acting(serving, serving.end):
+        async with acting_async(self._actors, serving, serving.end):
             yield plugin
 
-    @contextlib.asynccontextmanager
+    @async_block
     async def command(
         self, command: Sequence[str], *, env: Mapping[str, str] | None = None, mounted: bool = False
     ) -> AsyncIterator[AsyncProgram]:
@@ -193,25 +195,8 @@ class AsyncKubelet(Node):
         await self._ready()
         environment = self._environment(env or {}, mounted=mounted)
         program = AsyncProgram(command, environment, self._mounts() if mounted else None, self._wake_soon)
-        async with self._acting(program, program.end):
+        async with acting_async(self._actors, program, program.end):
             yield program
-
-    @contextlib.asynccontextmanager
-    async def _acting(self, actor: Actor, end: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
-        """Watch a plugin, and end it; when it has ended by itself, and nothing else has failed, that is the failure."""
-        self._actors.append(actor)
-        try:
-            yield
-        except BaseException:
-            await end()
-            raise
-        else:
-            failure = actor.failure()
-            await end()
-            if failure := failure or actor.failure():
-                raise failure
-        finally:
-            self._actors.remove(actor)
 
     # Waiting.
 
@@ -263,14 +248,15 @@ class AsyncKubelet(Node):
 
     async def _within(self, timeout: float, what: str, work: Coroutine[Any, Any, T]) -> T:
         """Await what a plugin has a part in, who may never answer."""
-        limit = asyncio.timeout(timeout)
+        task = asyncio.ensure_future(work)
         try:
-            async with limit:
-                return await work
-        except TimeoutError:
-            if limit.expired():
-                raise self._overdue(what, timeout) from None
-            raise
+            await asyncio.wait({task}, timeout=timeout)
+            if task.done():
+                return task.result()
+            raise self._overdue(what, timeout)  # made before the task is cancelled, with the call that it awaits
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def _overdue(self, what: str, timeout: float) -> WaitError:
         text = f"waited {timeout:g} s for {what}"
@@ -298,12 +284,14 @@ class AsyncKubelet(Node):
     ) -> PodStatus:
         """See `Kubelet.restart_container`."""
         manager = await self._ready()
+        self.pod_status(name, namespace=namespace).container(container)
         work = manager.restart_container(name, container, namespace)
         return await self._within(timeout, f"a container of {name} to be started again", work)
 
     async def remove(self, name: str, *, namespace: str = "default") -> None:
         """See `Kubelet.remove`."""
         manager = await self._ready()
+        self.pod_status(name, namespace=namespace)
         await manager.remove(name, namespace)
 
     def pods(self) -> list[PodStatus]:
@@ -312,7 +300,11 @@ class AsyncKubelet(Node):
 
     def pod_status(self, name: str, *, namespace: str = "default") -> PodStatus:
         """See `Kubelet.pod_status`."""
-        return self._manager.pod_status(name, namespace)
+        try:
+            return self._manager.pod_status(name, namespace)
+        except KeyError:
+            there = ", ".join(f"{each.pod.namespace}/{each.pod.name}" for each in self.pods()) or "none"
+            raise NotFoundError(f"there is no pod {namespace}/{name}; the pods there are: {there}") from None
 
     # What it sees.
 

@@ -1,6 +1,7 @@
 """What to say of a test that did not see what it waited for."""
 
 import logging
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
@@ -30,7 +31,10 @@ class Actor(Protocol):
     """A plugin that takes part in a test."""
 
     def failure(self) -> BaseException | None:
-        """Why it has ended, though nobody ended it; None while that is not so."""
+        """What went wrong with it, such as that it has ended by itself; None while nothing has."""
+
+    def note(self) -> str:
+        """What to add to any failure of the test; empty: nothing."""
 
     def story(self) -> str:
         """What it is and what it has written, for people."""
@@ -76,6 +80,7 @@ def report(what: str, manager: DeviceManager, journal: Journal, lines: Sequence[
         actors: The plugins that take part in the test.
     """
     sections = {
+        "Calls that are not answered": list(_calls(manager)),
         "The node offers": list(_resources(manager)) or ["nothing"],
         "Registrations": list(_registrations(journal)) or ["none"],
         "Pods": list(_pods(manager)),
@@ -87,30 +92,34 @@ def report(what: str, manager: DeviceManager, journal: Journal, lines: Sequence[
     return "\n".join([what, text, *(actor.story() for actor in actors)])
 
 
+def _calls(manager: DeviceManager) -> Iterator[str]:
+    for resource in manager.resources():
+        if endpoint := manager.endpoint(resource):
+            yield from (f"{call} of {resource}" for call in endpoint.calls)
+
+
 def _resources(manager: DeviceManager) -> Iterator[str]:
     for resource, of in manager.resources().items():
         devices = manager.devices(resource)
         named = [f"{name} {health}" for name, health in list(devices.items())[:_DEVICES]]
         more = [f"and {len(devices) - _DEVICES} more"] if len(devices) > _DEVICES else []
         listed = ", ".join([*named, *more]) or "no device"
-        yield f"{resource}: capacity {of.capacity}, allocatable {of.allocatable}; last listed: {listed}"
+        odd = sorted({*devices.values()} - {"Healthy", "Unhealthy"})
+        hint = f"; only 'Healthy' counts as such, not {', '.join(map(repr, odd))}" if odd else ""
+        yield f"{resource}: capacity {of.capacity}, allocatable {of.allocatable}; last listed: {listed}{hint}"
 
 
 def _registrations(journal: Journal) -> Iterator[str]:
     for registered in journal.registrations:
         outcome = f"failed: {registered.failure}" if registered.failure else "went through"
         yield f"{registered.resource} at {registered.endpoint!r} {outcome}"
+    for endpoint in journal.dialled:
+        state = f"{', '.join(endpoint.calls)} is not answered" if endpoint.calls else "being dialled"
+        yield f"{endpoint.resource} at {os.path.basename(endpoint.path)!r}: {state}"
 
 
 def _pods(manager: DeviceManager) -> Iterator[str]:
-    for status in manager.pods():
-        why = [f"{status.reason}: {status.message}"] if status.reason else []
-        waiting = [
-            f"{each.name} waits: {each.reason}: {each.message}"
-            for each in (*status.init_containers, *status.containers)
-            if each.reason and each.message
-        ]
-        yield "; ".join([f"{status.pod.name} is {status.phase}", *why, *waiting])
+    return map(str, manager.pods())
 
 
 def written(output: str) -> str:

@@ -1,6 +1,8 @@
 """What pytest finds: the fixture `kubelet` and its marker. Nothing is imported for them before a test asks for one."""
 
+import contextlib
 import inspect
+import logging
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,10 +32,23 @@ def kubelet(request: pytest.FixtureRequest) -> "Iterator[Kubelet | AsyncKubelet]
 
     In a coroutine test function it is an `AsyncKubelet`, on the event loop of the test.
     """
-    if inspect.iscoroutinefunction(request.function):
-        yield from _asynchronous(request.node)
-    else:
-        yield from _synchronous(request.node)
+    with _quiet("asyncio"), _quiet("hpack"):
+        if inspect.iscoroutinefunction(request.function):
+            yield from _asynchronous(request.node)
+        else:
+            yield from _synchronous(request.node)
+
+
+@contextlib.contextmanager
+def _quiet(name: str) -> Iterator[None]:
+    """Keep a logger from what it says to its own developers alone, which `--log-level debug` would drown in."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(max(level, logging.INFO))
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _synchronous(item: pytest.Item) -> "Iterator[Kubelet]":

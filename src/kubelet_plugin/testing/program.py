@@ -56,6 +56,7 @@ class _Process:
         self.command = shlex.join(command)
         self._ended = ended
         self._expected = False
+        self._is_surprised = self._is_deaf = False
         self._last_words: str | None = None
         self._exited: futures.Future[int] = futures.Future()
         self._exited.set_running_or_notify_cancel()  # from now on nobody who gives up waiting can cancel it
@@ -110,15 +111,32 @@ class _Process:
         return WaitError(f"waited {timeout:g} s for a program to end\n{self.story()}")
 
     def failure(self) -> BaseException | None:
-        """Why it has ended, though the test did not ask for it; None while that is not so."""
+        """Why it has ended, though the test did not ask for it, or only by SIGKILL; None while neither is so."""
+        if self._is_deaf:
+            fault = f"a program did not end within {FAREWELL:g} s of SIGTERM and was killed: a plugin has to heed it"
+            return WaitError(f"{fault}\n{self.story()}")
         if self.returncode is None or self._expected:
             return None
         return WaitError(f"a program has ended by itself\n{self.story()}")
+
+    def note(self) -> str:
+        """What it is and what it has written, too."""
+        return self.story()
 
     def story(self) -> str:
         """What it is and what it has written, for people."""
         state = f"runs as {self.pid}" if self.returncode is None else f"ended with exit code {self.returncode}"
         return f"$ {self.command}\n  {state}; it wrote:\n{written(self.output)}"
+
+    def _dismiss(self) -> None:
+        """Let it end."""
+        self._is_surprised = not self._expected
+        self.terminate()
+
+    def _force(self) -> None:
+        """End it, if it has not ended by now."""
+        self._is_deaf = self._is_surprised and self.returncode is None
+        self.kill()
 
     def _close(self) -> None:
         """End what is left of the group, once the program itself has ended."""
@@ -190,9 +208,9 @@ class Program(_Process):
 
     def end(self) -> None:
         """End it: SIGTERM, and SIGKILL where that is not heard within `FAREWELL` seconds."""
-        self.terminate()
+        self._dismiss()
         futures.wait([self._exited], FAREWELL)
-        self.kill()
+        self._force()
         futures.wait([self._exited])
         self._close()
 
@@ -221,9 +239,9 @@ class AsyncProgram(_Process):
 
     async def end(self) -> None:
         """End it: SIGTERM, and SIGKILL where that is not heard within `FAREWELL` seconds."""
-        self.terminate()
+        self._dismiss()
         await self._has_exited(FAREWELL)
-        self.kill()
+        self._force()
         await self._has_exited(None)
         self._close()
 

@@ -45,6 +45,11 @@ class Serving:
             return None
         return _cause(self._task.exception())
 
+    def note(self) -> str:
+        """Say why serving has ended, where it has."""
+        failure = self.failure()
+        return f"{self.story()} That has failed: {failure!r}" if failure else ""
+
     def story(self) -> str:
         """Say what it is, for people."""
         return f"{type(self._plugin).__name__} is served as {self._plugin.resource_name}."

@@ -1,6 +1,5 @@
 """A kubelet for tests that are ordinary functions."""
 
-import contextlib
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +11,8 @@ from kubelet_plugin.kubelet import NodeResource, Pod, PodStatus
 from kubelet_plugin.kubelet.journal import Registered
 from kubelet_plugin.runtime import DevicePlugin
 from kubelet_plugin.testing.asynchronous import TIMEOUT, AsyncKubelet
-from kubelet_plugin.testing.failures import Actor, hides_frames
+from kubelet_plugin.testing.blocks import WithOnly, acting, block
+from kubelet_plugin.testing.failures import hides_frames
 from kubelet_plugin.testing.faults import Faults
 from kubelet_plugin.testing.loop import LoopThread
 from kubelet_plugin.testing.node import Node
@@ -26,7 +26,7 @@ T = TypeVar("T")
 __tracebackhide__ = hides_frames
 
 
-class Kubelet(Node):
+class Kubelet(WithOnly, Node):
     """A kubelet in a temporary directory, for tests that are ordinary functions.
 
     A context manager: the kubelet runs, on an event loop in a thread of its own, while the block does. Its methods may
@@ -96,7 +96,7 @@ class Kubelet(Node):
 
     # Plugins.
 
-    @contextlib.contextmanager
+    @block
     def plugin(self, plugin: P, **settings: Any) -> Iterator[P]:
         """Serve a plugin while the block runs. It is served on an event loop in a thread of its own.
 
@@ -111,10 +111,11 @@ class Kubelet(Node):
         serving = Serving(plugin, kubelet._settings(settings), kubelet._wake_soon)  # noqa: SLF001 -- see above
         with LoopThread(f"the plugin {type(plugin).__name__}") as loop:
             loop.run(serving.start())
-            with self._acting(serving, lambda: loop.run(serving.end(), timeout=FAREWELL)):
+            actors = kubelet._actors  # noqa: SLF001 -- see above
+            with acting(actors, serving, lambda: loop.run(serving.end(), timeout=FAREWELL)):
                 yield plugin
 
-    @contextlib.contextmanager
+    @block
     def command(
         self, command: Sequence[str], *, env: Mapping[str, str] | None = None, mounted: bool = False
     ) -> Iterator[Program]:
@@ -122,7 +123,8 @@ class Kubelet(Node):
 
         It finds the directories in `KUBELET_PLUGIN_PLUGIN_DIR` and `KUBELET_PLUGIN_CDI_DIR`, so that
         `kubelet-plugin run` needs no options. At the end of the block it is given SIGTERM, and killed where it does not
-        heed that within 5 seconds, with all that it has started.
+        heed that within 5 seconds, with all that it has started. What it has written is a note on whatever exception
+        leaves the block.
 
         Args:
             command: The program and its arguments.
@@ -134,32 +136,14 @@ class Kubelet(Node):
         Raises:
             ConfigurationError: No such mounts can be made.
             OSError: The program cannot be started.
-            WaitError: It has ended though the test neither waited for that nor caused it. A wait under way fails with
-                it at once.
+            WaitError: It has ended though the test neither waited for that nor caused it; a wait under way fails with
+                it at once. Or the SIGTERM at the end of the block, the test's first signal to it, went unheeded.
         """
         kubelet = self._kubelet
         environment = self._environment(env or {}, mounted=mounted)
         program = Program(command, environment, self._mounts() if mounted else None, kubelet._wake_soon)  # noqa: SLF001
-        with self._acting(program, program.end):
+        with acting(kubelet._actors, program, program.end):  # noqa: SLF001 -- see above
             yield program
-
-    @contextlib.contextmanager
-    def _acting(self, actor: Actor, end: Callable[[], None]) -> Iterator[None]:
-        """Watch a plugin, and end it; when it has ended by itself, and nothing else has failed, that is the failure."""
-        actors = self._kubelet._actors  # noqa: SLF001 -- see above
-        actors.append(actor)
-        try:
-            yield
-        except BaseException:
-            end()
-            raise
-        else:
-            failure = actor.failure()
-            end()
-            if failure := failure or actor.failure():
-                raise failure
-        finally:
-            actors.remove(actor)
 
     # Waiting.
 
@@ -229,7 +213,7 @@ class Kubelet(Node):
             timeout: For how many seconds to wait.
 
         Raises:
-            KeyError: There is no such pod or container.
+            LookupError: There is no such pod or container; the message says which there are.
             WaitError: The time is up.
         """
         return self._run(self._kubelet.restart_container(name, container, namespace=namespace, timeout=timeout))
@@ -238,7 +222,7 @@ class Kubelet(Node):
         """End a pod and forget it. Its devices are free once the next allocation collects garbage, as with any kubelet.
 
         Raises:
-            KeyError: There is no such pod.
+            LookupError: There is no such pod; the message says which there are.
         """
         self._run(self._kubelet.remove(name, namespace=namespace))
 
@@ -250,7 +234,7 @@ class Kubelet(Node):
         """What became of a pod by now.
 
         Raises:
-            KeyError: There is no such pod.
+            LookupError: There is no such pod; the message says which there are.
         """
         return self._running().call(self._kubelet.pod_status, name, namespace=namespace)
 

@@ -12,6 +12,7 @@ import grpc
 from tests.foreign import messages
 
 v1beta1 = messages("deviceplugin/v1beta1.proto")
+registration = messages("pluginregistration/v1.proto")
 
 WAIT = 20.0  # seconds; longer than anything here takes
 THING = "example.com/thing"
@@ -48,6 +49,8 @@ class ForeignPlugin:
         calls: What it was asked, in order.
         on_options, on_prefer, on_allocate, on_pre_start: What it answers; each may raise `PluginError`.
         devices: Its list; None: it sends none yet.
+        versions: What it says in plugins_registry that it supports.
+        endpoint: What it says there of where it serves; empty: at the same socket.
         changed: Called when it was asked something, in some thread.
     """
 
@@ -66,6 +69,8 @@ class ForeignPlugin:
         self.on_prefer: Callable[[list[str], list[str], int], Sequence[str]] = lambda available, must, size: []
         self.on_allocate: Callable[[list[str]], Sequence[Any]] = lambda ids: [answer()]
         self.on_pre_start: Callable[[list[str]], None] = lambda ids: None
+        self.versions = ["v1beta1"]
+        self.endpoint = ""
         self.changed: Callable[[], None] = lambda: None
         self._holds: dict[str, threading.Event] = {}
         self._lock = threading.Lock()
@@ -167,10 +172,23 @@ class _Handlers(grpc.GenericRpcHandler):
             "GetPreferredAllocation": unary(_answering(self._prefer)),
             "Allocate": unary(_answering(self._allocate)),
             "PreStartContainer": unary(_answering(self._pre_start)),
+            "GetInfo": unary(_answering(self._info)),
+            "NotifyRegistrationStatus": unary(_answering(self._notified)),
         }
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:
-        return self._methods.get(handler_call_details.method.removeprefix("/v1beta1.DevicePlugin/"))
+        return self._methods.get(handler_call_details.method.rpartition("/")[2])
+
+    def _info(self, _: bytes) -> Any:
+        plugin = self._plugin
+        return registration.PluginInfo(
+            type="DevicePlugin", name=plugin.resource, endpoint=plugin.endpoint, supported_versions=plugin.versions
+        )
+
+    def _notified(self, request: bytes) -> Any:
+        status = registration.RegistrationStatus.FromString(request)
+        self._plugin.note("NotifyRegistrationStatus", status.plugin_registered, status.error)
+        return registration.RegistrationStatusResponse()
 
     def _options(self, _: bytes) -> Any:
         self._plugin.note("GetDevicePluginOptions")

@@ -359,6 +359,26 @@ async def test_a_pod_that_asks_for_another_number_by_now_is_refused(tmp_path: Pa
         assert f'pod "{uid}" container "c" changed request for resource "{THING}" from 1 to 2' in status.message
 
 
+@asynchronous
+async def test_a_pod_that_gets_no_device_does_not_touch_the_checkpoint(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        await one.plugin("a")
+        await one.running("p", 0)
+        await one.logged("Checkpoint file written", 1)
+
+
+@asynchronous
+async def test_an_endpoint_that_is_gone_by_then_is_unknown(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        plugin = await one.plugin("a", prefer=True)
+        release = plugin.hold("GetPreferredAllocation")
+        work = asyncio.create_task(one.refused("p", 1))
+        await one.asked(plugin, "GetPreferredAllocation")
+        del one.manager._session.devices.endpoints[THING]
+        release.set()
+        assert await work == f"unknown Device Plugin {THING}"
+
+
 # What becomes of them.
 
 

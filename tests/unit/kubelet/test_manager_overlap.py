@@ -75,8 +75,8 @@ async def test_without_the_defect_the_old_instances_end_concerns_nobody_else(
         old = await one.plugin("a")
         new = await one.plugin("b", "c")
         await one.die(old)
+        assert one.manager.resources()[THING] == NodeResource(2, 2)
         await one.offer(new, "b")
-        assert one.manager.resources()[THING] == NodeResource(1, 1)
 
 
 @asynchronous

@@ -1,6 +1,8 @@
 import asyncio
+import contextlib
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +22,21 @@ def registrations(one: Node) -> list[str]:
     return [
         line for line in one.manager.metrics().splitlines() if line.startswith("kubelet_device_plugin_registration")
     ]
+
+
+@contextlib.contextmanager
+def silent(path: Path) -> Iterator[socket.socket]:
+    """A socket that listens and says nothing."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+        yield listener
+
+
+async def closed(connection: socket.socket) -> None:
+    """Wait until the other side has closed."""
+    while await asyncio.to_thread(connection.recv, 4096):
+        pass
 
 
 async def dialling(one: Node) -> None:
@@ -138,17 +155,18 @@ async def test_a_plugin_that_nobody_finds_is_dialled_for_ten_seconds(tmp_path: P
 
 
 @asynchronous
-async def test_a_plugin_that_says_nothing_is_dialled_for_ten_seconds(tmp_path: Path) -> None:
-    async with node(tmp_path) as one:
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(tmp_path / "silent.sock"))
-            listener.listen()
-            plugin = await one.serving()
-            answer = asyncio.create_task(one.register(plugin, endpoint="silent.sock"))
+@pytest.mark.parametrize(("version", "text"), [("1.20", ""), ("1.31", NO_ANSWER), ("1.36", NO_ANSWER)])
+async def test_a_plugin_that_says_nothing_is_dialled_for_ten_seconds(tmp_path: Path, version: str, text: str) -> None:
+    """Then the connection is closed."""
+    async with node(tmp_path, version) as one:
+        with silent(tmp_path / "silent.sock") as listener:
+            answer = asyncio.create_task(one.register(await one.serving(), endpoint="silent.sock"))
             connection, _ = await asyncio.to_thread(listener.accept)
             with connection:
+                await one.until(lambda: one.clock.sleepers == 1)
                 one.clock.advance(10)
-                assert await answer == NO_ANSWER
+                await closed(connection)
+            assert await answer == text
 
 
 @asynchronous
@@ -309,3 +327,19 @@ async def test_a_kubelet_ends_while_a_plugin_registers(tmp_path: Path) -> None:
         await one.asked(plugin, "GetDevicePluginOptions")
         await one.manager.stop()
         assert (await answer).startswith("UNAVAILABLE")
+
+
+@asynchronous
+@pytest.mark.parametrize("version", ["1.20", *VERSIONS_THAT_GO_ON, *VERSIONS_THAT_LET_GO])
+async def test_a_dial_ends_with_the_kubelet(tmp_path: Path, version: str) -> None:
+    """And with it the connection to who has said nothing yet."""
+    async with node(tmp_path, version) as one:
+        with silent(tmp_path / "silent.sock") as listener:
+            answer = asyncio.create_task(one.register(await one.serving(), endpoint="silent.sock"))
+            connection, _ = await asyncio.to_thread(listener.accept)
+            with connection:
+                await one.until(lambda: one.clock.sleepers == 1)
+                await one.manager.stop()
+                assert one.clock.sleepers == 0
+                await closed(connection)
+        await answer

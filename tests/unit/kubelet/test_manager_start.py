@@ -29,6 +29,10 @@ async def runs(one: Node, name: str, of_container: str = "") -> None:
     await one.until(lambda: one.manager.pod_status(name).container(of_container).state is State.RUNNING)
 
 
+async def started(one: Node, times: int) -> None:
+    await one.until(lambda: len(one.runtime.started) == times)
+
+
 # PreStartContainer.
 
 
@@ -305,7 +309,7 @@ async def test_a_container_that_ends_again_and_again_waits_longer_each_time(tmp_
         uid = (await one.running("p", 0)).pod.uid
         one.runtime.ended["c"](0)
         for starts, pause in enumerate(("10s", "20s", "40s", "1m20s", "2m40s", "5m0s", "5m0s"), 2):
-            await one.until(lambda starts=starts: len(one.runtime.started) == starts)
+            await started(one, starts)
             one.runtime.ended["c"](0)
             text = f"back-off {pause} restarting failed container=c pod=p_default({uid})"
             assert one.waiting("p") == ("CrashLoopBackOff", text)
@@ -318,10 +322,10 @@ async def test_a_container_that_has_run_long_is_started_again_at_once(tmp_path: 
     async with node(tmp_path) as one:
         await one.running("p", 0)
         one.runtime.ended["c"](0)
-        await one.until(lambda: len(one.runtime.started) == 2)
+        await started(one, 2)
         one.clock.advance(601)
         one.runtime.ended["c"](0)
-        await one.until(lambda: len(one.runtime.started) == 3)
+        await started(one, 3)
 
 
 @asynchronous
@@ -329,7 +333,7 @@ async def test_a_container_that_was_started_by_hand_is_not_started_once_more(tmp
     async with node(tmp_path) as one:
         await one.running("p", 0)
         one.runtime.ended["c"](0)
-        await one.until(lambda: len(one.runtime.started) == 2)
+        await started(one, 2)
         one.runtime.ended["c"](0)
         await one.manager.restart_container("p")
         one.clock.advance(10)
