@@ -12,6 +12,12 @@
     │   ├── ListTooLargeError    the list is over what a kubelet accepts in one message
     │   └── HookError            a hook raised, took too long or answered nonsense
     ├── DeviceUnavailableError   a device was asked for that is unknown or unhealthy
+    ├── ManifestError            a manifest makes no pod
+    ├── CheckpointError          a file is no checkpoint of a kubelet, or is damaged
+    ├── EndpointError            a call of the embedded kubelet to a plugin failed
+    ├── AllocationError          the embedded kubelet has no devices for a container
+    ├── NotFoundError            there is no such pod or container; a LookupError
+    ├── WaitError                what a test waited for did not come; an AssertionError
     ├── AdmissionError           the embedded kubelet does not admit a pod
     ├── ContainerStartError      the embedded kubelet cannot start a container just now
     ├── StuckError               a blocking call did not end within its deadline, or an earlier one still has not
@@ -68,6 +74,30 @@ class HookError(PluginError):
 
 class DeviceUnavailableError(Error):
     """A device was requested that is not on the list, or is on it as Unhealthy."""
+
+
+class ManifestError(Error):
+    """A manifest makes no pod; the text is what the kubelet or the API server says of it."""
+
+
+class CheckpointError(Error):
+    """The file is no checkpoint, or not the one that was written."""
+
+
+class EndpointError(Error):
+    """A call to a plugin failed; the text is what the kubelet makes of it."""
+
+
+class AllocationError(Error):
+    """A container does not get its devices; the text is the kubelet's."""
+
+
+class NotFoundError(Error, LookupError):
+    """There is no such pod or container; the message says which there are."""
+
+
+class WaitError(Error, AssertionError):
+    """What a test waited for did not come; the message says what there is instead."""
 
 
 class AdmissionError(Error):

@@ -21,7 +21,11 @@ from google.protobuf import descriptor_pool, message_factory
 from tools import generate_api
 
 WAIT = 10.0
-_CHANNEL_OPTIONS = (("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", 4 * 1024 * 1024))
+_CHANNEL_OPTIONS = (
+    ("grpc.default_authority", "localhost"),
+    ("grpc.max_receive_message_length", 4 * 1024 * 1024),
+    ("grpc.use_local_subchannel_pool", 1),  # each client dials, as a kubelet does; else two share one connection
+)
 
 
 @functools.cache

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kubelet_plugin import ContainerEdits, Device, DeviceNode, Health, Hook, Mount
+from kubelet_plugin.errors import EndpointError
 from kubelet_plugin.kubelet import ContainerStatus, Phase
-from kubelet_plugin.kubelet.endpoint import EndpointError
 from kubelet_plugin.plugins.crand import CrandPlugin
 from kubelet_plugin.testing import Kubelet, pod
 from tests.integration.offering import RESOURCE, Offering, things

@@ -3,22 +3,17 @@
 import random
 from collections.abc import Callable, Collection
 
-from kubelet_plugin.errors import Error
+from kubelet_plugin.errors import AllocationError, EndpointError
 from kubelet_plugin.kubelet import log, topology
 from kubelet_plugin.kubelet.allocations import Allocation, Allocations
 from kubelet_plugin.kubelet.clock import Clock
 from kubelet_plugin.kubelet.devices import Devices
-from kubelet_plugin.kubelet.endpoint import EndpointError
 from kubelet_plugin.kubelet.metrics import Metrics
 from kubelet_plugin.kubelet.pods import Container, Pod
 from kubelet_plugin.kubelet.profile import Profile
 from kubelet_plugin.kubelet.topology import Hint, Policy
 
 _NO_NUMA = -1
-
-
-class AllocationError(Error):
-    """A container does not get its devices; the text is the kubelet's."""
 
 
 class Allocator:

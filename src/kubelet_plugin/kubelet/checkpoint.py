@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from kubelet_plugin.errors import Error
+from kubelet_plugin.errors import CheckpointError
 
 _OFFSET_BASIS = 0x811C9DC5
 _PRIME = 0x01000193
@@ -23,10 +23,6 @@ _FILE_MODE = 0o600
 
 # Kubelets take a name that begins so for no checkpoint.
 _TEMPORARY_PREFIX = "."
-
-
-class CheckpointError(Error):
-    """The file is no checkpoint, or not the one that was written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.api.message import Message
 from kubelet_plugin.api.method import Method
 from kubelet_plugin.api.transport import MESSAGE_LIMIT, Channel
-from kubelet_plugin.errors import Error, RpcError
+from kubelet_plugin.errors import EndpointError, RpcError
 from kubelet_plugin.kubelet.clock import Clock
 from kubelet_plugin.kubelet.faults import Faults
 
@@ -22,10 +22,6 @@ _FIRST_PAUSE, _PAUSE_FACTOR = 1.0, 1.6  # gRPC's own, between two tries to conne
 
 Request = TypeVar("Request", bound=Message)
 Reply = TypeVar("Reply", bound=Message)
-
-
-class EndpointError(Error):
-    """A call to a plugin failed; the text is what the kubelet makes of it."""
 
 
 class Endpoint:

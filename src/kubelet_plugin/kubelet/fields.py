@@ -4,15 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from kubelet_plugin.errors import Error
+from kubelet_plugin.errors import ManifestError
 
 T = TypeVar("T")
 
 _NOUNS: dict[type, str] = {str: "string", bool: "bool", int: "number", float: "number", dict: "object", list: "array"}
-
-
-class ManifestError(Error):
-    """A manifest makes no pod; the text is what the kubelet or the API server says of it."""
 
 
 @dataclass(frozen=True, slots=True)

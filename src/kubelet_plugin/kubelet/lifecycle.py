@@ -121,8 +121,6 @@ class Life:
 
     def _compute_phase(self) -> Phase:
         containers = [self._containers[each.name] for each in self.pod.containers]
-        if any(status.state is State.RUNNING for status in containers):
-            return Phase.RUNNING if all(status.started_at is not None for status in containers) else Phase.PENDING
         if all(status.state is State.TERMINATED for status in containers) and self.pod.restart_policy != "Always":
             failed = any(status.exit_code for status in containers)
             if not failed:
@@ -151,7 +149,7 @@ class Life:
 
     def is_running(self, container: str) -> bool:
         """Tell whether a container runs."""
-        return container in self._containers and self._containers[container].state is State.RUNNING
+        return self._containers[container].state is State.RUNNING
 
     # What happens to it.
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from kubelet_plugin.kubelet.fields import ManifestError
+from kubelet_plugin.errors import ManifestError
 
 if TYPE_CHECKING:
     import yaml

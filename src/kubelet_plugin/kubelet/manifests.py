@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 
 from kubelet_plugin.discovery import Changes
 from kubelet_plugin.discovery.inotify import Watches
+from kubelet_plugin.errors import ManifestError
 from kubelet_plugin.kubelet import log, manifest_text
 from kubelet_plugin.kubelet.clock import Clock
-from kubelet_plugin.kubelet.fields import ManifestError
 from kubelet_plugin.kubelet.pods import Pod, unparsable
 
 if TYPE_CHECKING:

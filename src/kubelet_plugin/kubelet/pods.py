@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
 
+from kubelet_plugin.errors import ManifestError
 from kubelet_plugin.kubelet import identity, validation
-from kubelet_plugin.kubelet.fields import Fields, ManifestError, noun_of
+from kubelet_plugin.kubelet.fields import Fields, noun_of
 
 __all__ = ["Container", "ManifestError", "Pod", "unparsable"]
 

@@ -6,7 +6,7 @@ from fractions import Fraction
 from math import ceil
 from typing import Literal
 
-from kubelet_plugin.kubelet.fields import ManifestError
+from kubelet_plugin.errors import ManifestError
 
 Notation = Literal["decimal", "binary", "exponent"]
 

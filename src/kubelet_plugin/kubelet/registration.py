@@ -7,11 +7,11 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.api import resource_names
-from kubelet_plugin.errors import RpcError
+from kubelet_plugin.errors import EndpointError, RpcError
 from kubelet_plugin.kubelet import log
 from kubelet_plugin.kubelet.clock import Clock
 from kubelet_plugin.kubelet.devices import Devices
-from kubelet_plugin.kubelet.endpoint import Endpoint, EndpointError
+from kubelet_plugin.kubelet.endpoint import Endpoint
 from kubelet_plugin.kubelet.faults import Faults
 from kubelet_plugin.kubelet.journal import Journal
 from kubelet_plugin.kubelet.metrics import Metrics

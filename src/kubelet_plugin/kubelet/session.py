@@ -9,15 +9,22 @@ from dataclasses import dataclass, field
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.api import wire
 from kubelet_plugin.api.transport import MESSAGE_LIMIT, Server
-from kubelet_plugin.errors import AdmissionError, ContainerStartError, WireError
+from kubelet_plugin.errors import (
+    AdmissionError,
+    AllocationError,
+    CheckpointError,
+    ContainerStartError,
+    EndpointError,
+    WireError,
+)
 from kubelet_plugin.kubelet import log
 from kubelet_plugin.kubelet.allocations import Allocations
-from kubelet_plugin.kubelet.allocator import AllocationError, Allocator
-from kubelet_plugin.kubelet.checkpoint import Checkpoint, CheckpointError, Entry
+from kubelet_plugin.kubelet.allocator import Allocator
+from kubelet_plugin.kubelet.checkpoint import Checkpoint, Entry
 from kubelet_plugin.kubelet.clock import Clock
 from kubelet_plugin.kubelet.devices import Devices
 from kubelet_plugin.kubelet.directory import CHECKPOINT, SOCKET, PluginDirectory
-from kubelet_plugin.kubelet.endpoint import Endpoint, EndpointError
+from kubelet_plugin.kubelet.endpoint import Endpoint
 from kubelet_plugin.kubelet.faults import Faults
 from kubelet_plugin.kubelet.journal import Journal
 from kubelet_plugin.kubelet.lifecycle import Life, requested

@@ -5,12 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kubelet_plugin.errors import Error
+from kubelet_plugin.errors import NotFoundError
 from kubelet_plugin.kubelet.pods import Pod
-
-
-class NotFoundError(Error, LookupError):
-    """There is no such pod or container; the message says which there are."""
 
 
 class State(enum.StrEnum):

@@ -16,8 +16,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kubelet_plugin.errors import WaitError
     from kubelet_plugin.testing.asynchronous import AsyncKubelet
-    from kubelet_plugin.testing.failures import WaitError
     from kubelet_plugin.testing.manifest import pod
     from kubelet_plugin.testing.options import Options
     from kubelet_plugin.testing.program import AsyncProgram, Program
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 __all__ = ["AsyncKubelet", "AsyncProgram", "Kubelet", "Options", "Program", "WaitError", "pod"]
 
 _MODULES = {
-    "AsyncKubelet": "asynchronous",
-    "AsyncProgram": "program",
-    "Kubelet": "synchronous",
-    "Options": "options",
-    "Program": "program",
-    "WaitError": "failures",
-    "pod": "manifest",
+    "AsyncKubelet": "testing.asynchronous",
+    "AsyncProgram": "testing.program",
+    "Kubelet": "testing.synchronous",
+    "Options": "testing.options",
+    "Program": "testing.program",
+    "WaitError": "errors",
+    "pod": "testing.manifest",
 }
 
 pytest_plugins = ("kubelet_plugin.testing.fixtures",)
@@ -42,4 +42,4 @@ def __getattr__(name: str) -> Any:
     """Import a public name when it is first used: pytest loads this module in projects that never ask for a kubelet."""
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return getattr(importlib.import_module(f"kubelet_plugin.{_MODULES[name]}"), name)

@@ -8,15 +8,14 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
-from kubelet_plugin.errors import ConfigurationError
+from kubelet_plugin.errors import ConfigurationError, NotFoundError, WaitError
 from kubelet_plugin.kubelet import Clock, DeviceManager, ManualClock, NodeResource, Pod, PodStatus
 from kubelet_plugin.kubelet.endpoint import Endpoint
 from kubelet_plugin.kubelet.journal import Journal, Registered
-from kubelet_plugin.kubelet.status import NotFoundError
 from kubelet_plugin.runtime import DevicePlugin
 from kubelet_plugin.testing.blocks import AsyncWithOnly, acting_async, async_block
 from kubelet_plugin.testing.containers import Containers
-from kubelet_plugin.testing.failures import Actor, Log, WaitError, hides_frames, report
+from kubelet_plugin.testing.failures import Actor, Log, hides_frames, report
 from kubelet_plugin.testing.node import Node, temporary_directory
 from kubelet_plugin.testing.options import Options, check, of_manager
 from kubelet_plugin.testing.program import AsyncProgram

@@ -23,10 +23,6 @@ def hides_frames(info: Any) -> bool:
     return issubclass(info.type, Error)
 
 
-class WaitError(Error, AssertionError):
-    """What a test waited for did not come; the message says what there is instead."""
-
-
 class Actor(Protocol):
     """A plugin that takes part in a test."""
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from kubelet_plugin.errors import ConfigurationError
-from kubelet_plugin.testing.failures import WaitError, hides_frames, written
+from kubelet_plugin.errors import ConfigurationError, WaitError
+from kubelet_plugin.testing.failures import hides_frames, written
 
 __tracebackhide__ = hides_frames
 

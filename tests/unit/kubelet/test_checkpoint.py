@@ -15,9 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kubelet_plugin.errors import Error
+from kubelet_plugin.errors import CheckpointError, Error
 from kubelet_plugin.kubelet import checkpoint
-from kubelet_plugin.kubelet.checkpoint import Checkpoint, CheckpointError, Entry, checksum, dump
+from kubelet_plugin.kubelet.checkpoint import Checkpoint, Entry, checksum, dump
 
 SETTINGS = settings(deadline=None, derandomize=True)
 

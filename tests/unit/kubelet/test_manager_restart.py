@@ -319,6 +319,29 @@ async def test_what_has_ended_meanwhile_is_started_by_the_next_kubelet(tmp_path:
 
 
 @asynchronous
+async def test_what_has_ended_for_good_is_not_started_by_the_next_kubelet(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        await one.running("p", container("c1", 0), container("c2", 0), restart="OnFailure")
+        one.runtime.ended["c1"](0)
+        await one.manager.restart()
+        assert one.runtime.names() == ["c1", "c2"]
+
+
+@asynchronous
+async def test_the_next_kubelet_does_not_know_how_long_to_wait(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        await one.running("p", 0)
+        one.runtime.ended["c"](1)
+        await one.until(lambda: len(one.runtime.started) == 2)
+        one.runtime.ended["c"](1)
+        assert one.waiting("p")[0] == "CrashLoopBackOff"
+        await one.manager.restart()
+        assert len(one.runtime.started) == 3
+        one.runtime.ended["c"](1)
+        await one.until(lambda: len(one.runtime.started) == 4)
+
+
+@asynchronous
 async def test_nothing_is_tried_again_while_the_kubelet_is_down(tmp_path: Path) -> None:
     async with node(tmp_path) as one:
         one.runtime.failures = [_not_now()]

@@ -300,6 +300,7 @@ async def test_a_container_that_has_ended_is_started_again_at_once(tmp_path: Pat
     async with node(tmp_path) as one:
         await one.running("p", 0)
         one.runtime.ended["c"](1)
+        assert one.manager.pod_status("p").phase is Phase.RUNNING
         await one.until(lambda: one.runtime.names() == ["c", "c"])
 
 
@@ -313,6 +314,7 @@ async def test_a_container_that_ends_again_and_again_waits_longer_each_time(tmp_
             one.runtime.ended["c"](0)
             text = f"back-off {pause} restarting failed container=c pod=p_default({uid})"
             assert one.waiting("p") == ("CrashLoopBackOff", text)
+            assert one.manager.pod_status("p").phase is Phase.RUNNING
             await one.until(lambda: one.clock.sleepers == 1)
             one.clock.advance(300)
 
@@ -354,6 +356,22 @@ async def test_how_a_pod_ends_is_in_its_phase(tmp_path: Path, restart: str, code
 
 
 @asynchronous
+async def test_a_pod_is_pending_until_all_its_containers_have_started(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        await one.plugin("a", "b", pre_start=True)
+        one.manager.faults.fail(THING, "PreStartContainer", "no")
+        status = await one.admit("p", container("c1", 1), container("c2", 1))
+        assert [each.state for each in status.containers] == [State.WAITING, State.RUNNING]
+        assert status.phase is Phase.PENDING
+
+
+@asynchronous
+async def test_init_containers_that_end_well_let_a_pod_run_that_is_never_restarted(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        await one.running("p", container("c", 0), init=[container("i", 0)], restart="Never")
+
+
+@asynchronous
 async def test_init_containers_run_one_after_the_other(tmp_path: Path) -> None:
     async with node(tmp_path) as one:
         one.runtime.inits_end = False
@@ -374,11 +392,21 @@ async def test_a_sidecar_runs_beside_the_others(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_a_sidecar_that_fails_is_started_again(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        await one.running("p", container("c", 0), init=[container("s", 0, restartPolicy="Always")], restart="Never")
+        one.runtime.ended["s"](1)
+        assert one.manager.pod_status("p").phase is Phase.RUNNING
+        await one.until(lambda: one.runtime.names() == ["s", "c", "s"])
+
+
+@asynchronous
 async def test_an_init_container_that_fails_is_started_again(tmp_path: Path) -> None:
     async with node(tmp_path) as one:
         one.runtime.inits_end = False
         await one.admit("p", container("c", 0), init=[container("i", 0)])
         one.runtime.ended["i"](1)
+        assert one.manager.pod_status("p").phase is Phase.PENDING
         await one.until(lambda: one.runtime.names() == ["i", "i"])
         one.runtime.ended["i"](0)
         await runs(one, "p", "c")

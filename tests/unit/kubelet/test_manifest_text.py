@@ -2,8 +2,8 @@ import re
 
 import pytest
 
+from kubelet_plugin.errors import ManifestError
 from kubelet_plugin.kubelet import manifest_text
-from kubelet_plugin.kubelet.fields import ManifestError
 
 
 @pytest.mark.parametrize(

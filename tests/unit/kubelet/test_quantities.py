@@ -2,7 +2,7 @@ from fractions import Fraction
 
 import pytest
 
-from kubelet_plugin.kubelet.fields import ManifestError
+from kubelet_plugin.errors import ManifestError
 from kubelet_plugin.kubelet.quantities import Quantity
 
 

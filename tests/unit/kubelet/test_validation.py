@@ -3,7 +3,8 @@ from typing import Any
 
 import pytest
 
-from kubelet_plugin.kubelet.pods import Container, ManifestError, Pod
+from kubelet_plugin.errors import ManifestError
+from kubelet_plugin.kubelet.pods import Container, Pod
 from tests.unit.kubelet.pod_documents import R, container, manifest, with_resources
 
 LABEL = (
