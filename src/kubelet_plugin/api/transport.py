@@ -66,19 +66,22 @@ class Server:
             sock: A listening unix socket. It belongs to the server from now on; its file does not.
         """
         loop = asyncio.get_running_loop()
+        before = self._listener
         if sys.version_info >= (3, 13):
-            listener = await loop.create_unix_server(self._protocol, sock=sock, cleanup_socket=False)
+            self._listener = await loop.create_unix_server(
+                self._protocol, sock=sock, cleanup_socket=False, start_serving=False
+            )
         else:
-            listener = await loop.create_unix_server(self._protocol, sock=sock)
-        if self._listener is not None:
-            self._listener.close()
-        self._listener = listener
+            self._listener = await loop.create_unix_server(self._protocol, sock=sock, start_serving=False)
+        if before is not None:
+            await _stop(before)
+        await self._listener.start_serving()
 
     async def close(self) -> None:
         """Stop listening, close all connections, cancel the handlers and wait until they have ended."""
         self._closed = True
         if self._listener is not None:
-            self._listener.close()
+            await _stop(self._listener)
             self._listener = None
         connections = list(self._connections)
         for connection in connections:
@@ -149,6 +152,16 @@ class Server:
             raise RpcError("UNKNOWN", text) from error
         stream.put_headers(_OK if stream.started else (*_HEADERS, *_OK), end=True)
         stream.finish()
+
+
+async def _stop(listener: asyncio.Server) -> None:
+    """Close a listener. asyncio leaks a connection that it accepted just before, and has not begun with (3.11)."""
+    for sock in listener.sockets:
+        asyncio.get_running_loop().remove_reader(sock.fileno())
+    try:
+        await asyncio.sleep(0)
+    finally:
+        listener.close()
 
 
 async def _stream_replies(stream: http2.Stream, handler: Handler, request: Message) -> None:
