@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 import yaml
 
+from kubelet_plugin.kubelet import Runc
 from kubelet_plugin.testing import pod
 
+UNAVAILABLE = Runc.unavailable()
 COMMAND = [sys.executable, "-m", "kubelet_plugin", "kubelet"]
 RESOURCE = "github.com.ihcsim/crand"
 
@@ -149,6 +151,22 @@ def test_the_metrics_are_the_kubelets_own(kubelet: Process, place: Place) -> Non
         status, text = kubelet.get("/metrics")
     assert status == 200
     assert f'kubelet_device_plugin_registration_total{{resource_name="{RESOURCE}"}} 1\n' in text
+
+
+@pytest.mark.skipif(bool(UNAVAILABLE), reason=UNAVAILABLE)
+def test_a_container_that_is_run_sees_the_device_and_what_it_writes_is_served(place: Place) -> None:
+    kubelet = Process(*place.options(), "--run")
+    try:
+        with place.plugin():
+            kubelet.said('"Processed device updates for resource"')
+            manifest = pod({RESOURCE: 1}, restart_policy="Never")
+            manifest["spec"]["containers"][0]["command"] = ["ls", "/dev/crand0"]
+            place.put("pod.json", json.dumps(manifest))
+            kubelet.said('event="ContainerDied"')
+            assert kubelet.get("/logs")[1] == {"default/pod-n1": {"main": "/dev/crand0\n"}}
+            assert kubelet.get("/pods")[1]["items"][0]["status"]["phase"] == "Succeeded"
+    finally:
+        kubelet.end()
 
 
 def test_a_pod_whose_manifest_goes_is_gone(kubelet: Process, place: Place) -> None:

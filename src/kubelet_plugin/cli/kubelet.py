@@ -33,6 +33,7 @@ Over --listen:
   /node        the Node, with capacity and allocatable
   /containers  the OCI runtime configuration of each container
   /metrics     the kubelet's metrics of device plugins
+  /logs        with --run, what each container has written
 
 \b
 Examples:
@@ -197,7 +198,12 @@ def command(
                 runtime=runtime,
             )
             node = Standalone(
-                manager, clock=Clock(), node_name=node_name, manifests=manifests or "", listen=listen or ""
+                manager,
+                clock=Clock(),
+                node_name=node_name,
+                manifests=manifests or "",
+                listen=listen or "",
+                output=runtime.output if isinstance(runtime, Runc) else None,
             )
             asyncio.run(_run(node, directory))
         except Error as error:

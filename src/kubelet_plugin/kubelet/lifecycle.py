@@ -265,6 +265,8 @@ class Life:
     def _ended(self, container: Container, code: int) -> None:
         """Go on from the end of a container: to the next one, or to its next start."""
         name, now = container.name, self._clock.wall()
+        pod = f"{self.pod.namespace}/{self.pod.name}"
+        log.info(2, "SyncLoop (PLEG): event for pod", pod=pod, event="ContainerDied", containerName=name, exitCode=code)
         status = dataclasses.replace(
             self._containers[name],
             state=State.TERMINATED,

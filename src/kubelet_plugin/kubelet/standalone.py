@@ -14,6 +14,7 @@ from kubelet_plugin.listen import Listener, Page
 
 if TYPE_CHECKING:
     from kubelet_plugin.kubelet.pods import Pod
+    from kubelet_plugin.kubelet.status import ContainerStatus
 
 NODE_STATUS_PERIOD = 10.0
 """Seconds between two computations of the node's status, as of every kubelet: what has expired is forgotten by it."""
@@ -29,16 +30,25 @@ class Standalone:
         clock: The manager's clock.
         node_name: The node's name; static pods carry it at the end of theirs.
         manifests: The directory of static pods; empty: there are none.
-        listen: The address at which `/pods`, `/node`, `/containers`, `/metrics` and `/healthz` are served; empty:
-            nowhere.
+        listen: The address at which `/pods`, `/node`, `/containers`, `/metrics`, `/healthz` and, where containers run,
+            `/logs` are served; empty: nowhere.
+        output: Says what a container of a pod has written, by its name; None where none is run.
 
     Raises:
         ConfigurationError: `listen` is no address.
     """
 
     def __init__(
-        self, manager: DeviceManager, *, clock: Clock, node_name: str, manifests: str = "", listen: str = ""
+        self,
+        manager: DeviceManager,
+        *,
+        clock: Clock,
+        node_name: str,
+        manifests: str = "",
+        listen: str = "",
+        output: "Callable[[Pod, str], str] | None" = None,
     ) -> None:
+        self._output = output
         self._manager = manager
         self._clock = clock
         self._node_name = node_name
@@ -127,7 +137,8 @@ class Standalone:
     # The read-only port.
 
     def _pages(self) -> dict[str, Callable[[], Page]]:
-        return {
+        logs = {"/logs": lambda: _json(self._logs())} if self._output else {}
+        return logs | {
             "/pods": lambda: _json(self._pod_list()),
             "/node": lambda: _json(self._node()),
             "/containers": lambda: _json(self._containers()),
@@ -154,9 +165,18 @@ class Standalone:
 
     def _containers(self) -> dict[str, Any]:
         """The OCI runtime configuration of each container that was started, by pod and container."""
+        return self._by_container(lambda _, container: container.config)
+
+    def _logs(self) -> dict[str, Any]:
+        """What each container has written since its last start, by pod and container."""
+        assert self._output is not None
+        output = self._output
+        return self._by_container(lambda pod, container: output(pod, container.name))
+
+    def _by_container(self, of: "Callable[[Pod, ContainerStatus], Any]") -> dict[str, Any]:
         return {
             f"{status.pod.namespace}/{status.pod.name}": {
-                container.name: container.config
+                container.name: of(status.pod, container)
                 for container in (*status.init_containers, *status.containers)
                 if container.config is not None
             }
