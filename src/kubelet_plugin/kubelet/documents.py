@@ -21,8 +21,6 @@ from kubelet_plugin.kubelet.status import PodStatus, State
 _RUNTIME = "embedded"
 _MOST_PODS = 110  # a kubelet's default
 _RESERVED_MEMORY = 100 << 20  # bytes that a kubelet keeps free by its default, by eviction
-_TODAYS_STATUS = 31  # the minor version from which on pod status is as it is today; before, it is that of 1.20
-_NO_NULL_CREATION = 34  # the minor version from which on a creation time that is not known is left out
 
 _COMPUTE_RESOURCES = ("cpu", "memory")
 
@@ -130,24 +128,20 @@ class _View:
         pod = status.pod
         metadata = {**pod.document.get("metadata", {}), "name": pod.name, "namespace": pod.namespace, "uid": pod.uid}
         created = metadata.pop("creationTimestamp", None)
-        if created or self.profile.minor < _NO_NULL_CREATION:
+        if created or not self.profile.leaves_out_creation:
             metadata["creationTimestamp"] = created
         spec = {**pod.document.get("spec", {}), "nodeName": self.node_name}
         return {"metadata": metadata, "spec": spec, "status": self._status(status, _qos_class(spec))}
-
-    @property
-    def _is_todays(self) -> bool:
-        return self.profile.minor >= _TODAYS_STATUS
 
     def _status(self, status: PodStatus, qos_class: str) -> Document:
         if status.started_at is None:  # the kubelet has only just seen it
             return {"phase": status.phase.value}
         document: Document = {"phase": status.phase.value, "startTime": _time(status.started_at)}
-        if not status.reason or self._is_todays:
+        if not status.reason or self.profile.tells_todays_status:
             document["qosClass"] = qos_class
         if status.reason:  # it was refused: nothing is said of its containers
             return document | _words(status.reason, status.message)
-        described = conditions(status, status.started_at, is_todays=self._is_todays)
+        described = conditions(status, status.started_at, is_todays=self.profile.tells_todays_status)
         document |= {"hostIP": self.host_ip, "conditions": [_condition(each) for each in described]}
         inits, others = (
             [self._container(part, status.pod) for part in parts(status) if part.is_init is is_init]
@@ -170,7 +164,7 @@ class _View:
         }
         if status.started_at is not None:
             document["containerID"] = _container_id(part, pod)
-        if self._is_todays or not part.is_init:
+        if self.profile.tells_todays_status or not part.is_init:
             document["started"] = part.is_running
         if self.profile.reports_health and status.devices and not part.is_init:
             document["allocatedResourcesStatus"] = [

@@ -29,7 +29,6 @@ BURST = 10
 LIST_V1ALPHA1 = Method("/v1alpha1.PodResourcesLister/List", v1.ListPodResourcesRequest, v1.ListPodResourcesResponse)
 """The deprecated API, whose messages are those of v1 less the topology, CPUs and memory."""
 
-_LIMITED_SINCE = 31  # the minor version; 1.20 has no limit, no sidecars, and one entry for all devices of a NUMA node
 _NO_NUMA_NODE = -1  # as the allocations have it
 _MAX_PATH = 107  # bytes, in a socket's address
 
@@ -69,7 +68,6 @@ class PodResources:
         self._devices = devices
         self._allocations = allocations
         self._collect_garbage = collect_garbage
-        self._is_old = profile.minor < _LIMITED_SINCE
         methods: dict[Method[Any, Any], Handler] = {
             LIST_V1ALPHA1: self._answering(self._list_v1alpha1),
             v1.PodResourcesLister.LIST: self._answering(self._list),
@@ -87,7 +85,7 @@ class PodResources:
             ConfigurationError: It cannot be made.
         """
         await self._server.listen(self._listen())
-        if not self._is_old:
+        if self._profile.limits_pod_resources:
             log.info(0, "Setting rate limiting for endpoint", service="podresources", qps=QPS, burstTokens=BURST)
         log.info(0, "Starting to serve the podresources API", endpoint=f"unix:{self._path}")
 
@@ -140,7 +138,7 @@ class PodResources:
 
     def _answering(self, answer: Callable[[Request], Reply]) -> Callable[[Request], Awaitable[Reply]]:
         async def handle(request: Request) -> Reply:
-            if not self._is_old and not self._limiter.allow():
+            if self._profile.limits_pod_resources and not self._limiter.allow():
                 raise RpcError("RESOURCE_EXHAUSTED", "rejected by rate limit")
             return answer(request)
 
@@ -190,11 +188,11 @@ class PodResources:
     # What they answer.
 
     def _pod(self, pod: Pod) -> v1.PodResources:
-        sidecars = [each for each in pod.init_containers if each.restarts_always and not self._is_old]
+        sidecars = [each for each in pod.init_containers if each.restarts_always and self._profile.lists_each_device]
         return self._resources(pod, [*sidecars, *pod.containers])
 
     def _resources(self, pod: Pod, containers: Sequence[Container]) -> v1.PodResources:
-        of_allocation = _by_numa_node if self._is_old else _one_by_one
+        of_allocation = _one_by_one if self._profile.lists_each_device else _by_numa_node
         return v1.PodResources(
             name=pod.name,
             namespace=pod.namespace,

@@ -49,7 +49,11 @@ class Profile:
         lists_allocatable: The pod-resources API knows GetAllocatableResources.
         gets_pods: The pod-resources API knows Get; before it is enabled, it says so.
         has_get: The pod-resources API has Get at all.
+        limits_pod_resources: The calls of the pod-resources API are limited.
+        lists_each_device: List has an entry for each device, and those of sidecars.
         lists_active_pods: List leaves out pods that have ended.
+        tells_todays_status: Pod status in `/pods` is as it is today, in its conditions and in what is left out.
+        leaves_out_creation: A creation time that is not known is left out of `/pods`, not null.
         reports_health: Pod status holds `allocatedResourcesStatus`.
         logs_pods: Log lines are those of 1.33 and later: more of them name pod and container.
         logs_endpoints: The log line of an endpoint that became unhealthy names it.
@@ -78,7 +82,11 @@ class Profile:
     lists_allocatable: bool = _switch(since=31, section="Pod-resources")
     has_get: bool = _switch(since=31, section="Pod-resources")
     gets_pods: bool = _switch(since=34, section="Pod-resources")
+    limits_pod_resources: bool = _switch(since=31, section="Pod-resources")
+    lists_each_device: bool = _switch(since=31, section="Pod-resources")
     lists_active_pods: bool = _switch(since=34, section="Pod-resources")
+    tells_todays_status: bool = _switch(since=31, section="The read-only port")
+    leaves_out_creation: bool = _switch(since=34, section="The read-only port")
     reports_health: bool = _switch(since=36, section="Health in pod status")
     logs_pods: bool = _switch(since=33, section="Log")
     logs_endpoints: bool = _switch(until=35, section="Log")
