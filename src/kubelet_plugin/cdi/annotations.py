@@ -11,7 +11,13 @@ ANNOTATION_PREFIX = "cdi.k8s.io/"
 NAME_LIMIT = 63
 """What Kubernetes allows of an annotation's key after the slash."""
 
+PREFIX_LIMIT = 253
+"""What Kubernetes allows of an annotation's key before the slash."""
+
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9])?")
+# Kubernetes looks at the key in lower case.
+_LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?"
+_SUBDOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 def annotation_key(plugin: str, device_id: str) -> str:
@@ -27,15 +33,25 @@ def annotation_key(plugin: str, device_id: str) -> str:
     """
     if not plugin or not device_id:
         raise Error("a CDI annotation key is made of a plugin and a device id, and neither may be empty")
-    name = f"{plugin}_{device_id.replace('/', '_')}"
+    key = f"{ANNOTATION_PREFIX}{plugin}_{device_id.replace('/', '_')}"
+    if fault := key_fault(key):
+        raise Error(f"CDI annotation key {key!r} {fault}")
+    return key
+
+
+def key_fault(key: str) -> str:
+    """Why Kubernetes would not take `key` as that of an annotation, `[prefix/]name`; an empty string: it would."""
+    prefix, slash, name = key.partition("/") if "/" in key else ("", "", key)
+    if slash and not _SUBDOMAIN.fullmatch(prefix):
+        return "must have a DNS subdomain before its slash"
+    if len(prefix) > PREFIX_LIMIT:
+        return f"has {len(prefix)} characters before the slash: {PREFIX_LIMIT} at most are allowed"
+    where = " after the slash" if slash else ""
     if len(name) > NAME_LIMIT:
-        raise Error(f"CDI annotation key {name!r} has {len(name)} characters: {NAME_LIMIT} at most are allowed")
+        return f"has {len(name)} characters{where}: {NAME_LIMIT} at most are allowed"
     if not _NAME.fullmatch(name):
-        raise Error(
-            f"CDI annotation key {name!r} must start and end with an ASCII letter or digit, "
-            "with letters, digits, -, _ and . between"
-        )
-    return ANNOTATION_PREFIX + name
+        return f"must start and end{where} with an ASCII letter or digit, with letters, digits, -, _ and . between"
+    return ""
 
 
 def annotation_value(devices: Iterable[str]) -> str:

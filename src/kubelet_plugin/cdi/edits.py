@@ -1,4 +1,4 @@
-"""What a container is given: the CDI `containerEdits` and their parts, as data (CDI SPEC.md, "Container Edits")."""
+"""What a container is given: the CDI `containerEdits` and their parts, as data (CDI SPEC.md, "OCI Edits")."""
 
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
+from kubelet_plugin.cdi.annotations import key_fault
 from kubelet_plugin.cdi.errors import Error, ParseError
 from kubelet_plugin.cdi.host import look_below, node_notes
 from kubelet_plugin.cdi.lines import Keys, lines_of, place_text
@@ -17,7 +18,7 @@ from kubelet_plugin.cdi.registry import ENDINGS, spec_paths
 from kubelet_plugin.cdi.runtimes import RUNTIMES, Runtime
 from kubelet_plugin.cdi.spec import Spec
 from kubelet_plugin.cdi.validation import Fault, faults, refusals
-from kubelet_plugin.cdi.version import VERSIONS, minimum_version
+from kubelet_plugin.cdi.version import VERSIONS, version_need
 
 
 class Severity(enum.StrEnum):
@@ -107,6 +108,17 @@ RULES = {
         "Declare a lower version, leave out what needs the newer one, or use a newer runtime.",
         "Released versions",
     ),
+    "read-by-none": Rule(
+        _WARNING,
+        "The declared version is one that some known runtime reads.",
+        "Declare a lower version, leave out what needs this one, or make sure that your runtime is newer.",
+        "Released versions",
+    ),
+    "annotation-key": Rule(
+        _WARNING,
+        "The keys of annotations are ones that Kubernetes allows.",
+        "Give it the form [prefix/]name: a DNS subdomain of 253 characters at most, and a name of 63 at most.",
+    ),
     "duplicate-device": Rule(
         _ERROR, "A name is that of one device of a spec.", "Rename or remove one of them.", "CDI JSON Specification"
     ),
@@ -154,7 +166,7 @@ def examine(
     Args:
         paths: Files, each looked at by itself, and directories, the lowest priority first.
         runtimes: The runtimes, keys of `RUNTIMES`, that must be able to read the specs; without any, that one cannot
-            is a warning, if a lower version would do.
+            is a warning, if a lower version would do or none of them can.
         host_root: Where the host's `/` is, for its device nodes; None: they are not looked at.
 
     Returns:
@@ -217,6 +229,7 @@ class _Examiner:
         known = {fault.keys for fault in wrong}
         notes += map(_fault_note, [*wrong, *(fault for fault in refused if fault.keys not in known)])
         notes += _version_notes(spec, self._runtimes)
+        notes += islice(_annotation_notes(spec), _FAULTS_LIMIT)
         notes += islice(node_notes(spec, self._look), _FAULTS_LIMIT)
         if not refused and priority is not None:
             notes += self._neighbour_notes(spec, path, priority)
@@ -280,15 +293,30 @@ def _version_notes(spec: Spec, runtimes: Sequence[Runtime]) -> Iterator[Note]:
     version = spec.version.removeprefix("v")
     if version not in VERSIONS:
         return
-    lowest, keys = minimum_version(spec), ("cdiVersion",)
+    (lowest, feature), keys = version_need(spec), ("cdiVersion",)
     for runtime in runtimes:
         if not runtime.reads(version):
             text = f"version {version} is not read by {runtime.name}: {runtime.newest} is the newest that it knows"
             yield Note("too-new", text, keys, (runtime.name,))
-    if not runtimes:
-        hurt = tuple(each.name for each in RUNTIMES.values() if each.reads(lowest) and not each.reads(version))
-        if hurt:
-            yield Note("newer-than-needed", f"version {version} is declared where {lowest} would do", keys, hurt)
+    if runtimes:
+        return
+    hurt = tuple(each.name for each in RUNTIMES.values() if each.reads(lowest) and not each.reads(version))
+    if hurt:
+        yield Note("newer-than-needed", f"version {version} is declared where {lowest} would do", keys, hurt)
+    if not any(each.reads(version) for each in RUNTIMES.values()):
+        needed = f", which {feature} needs," if feature and lowest == version else ""
+        newest = ", ".join(f"{each.name} reads {each.newest}" for each in RUNTIMES.values())
+        text = f"version {version}{needed} is newer than any known runtime reads: at most, {newest}"
+        yield Note("read-by-none", text, keys, _ALL)
+
+
+def _annotation_notes(spec: Spec) -> Iterator[Note]:
+    places: list[tuple[Keys, Iterable[tuple[str, str]]]] = [((), spec.annotations)]
+    places += [(("devices", index), device.annotations) for index, device in enumerate(spec.devices)]
+    for holder, annotations in places:
+        for key, _ in annotations:
+            if fault := key_fault(key):
+                yield Note("annotation-key", f"annotation key {key!r} {fault}", (*holder, "annotations", key))
 
 
 def _directory_notes(path: str) -> Iterator[Note]:

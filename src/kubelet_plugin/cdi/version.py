@@ -15,43 +15,59 @@ DROPPED_IN = "1.1.0"
 
 def minimum_version(spec: Spec) -> str:
     """The lowest CDI version that expresses `spec`, for older container runtimes refuse the newer ones."""
-    return next((version for version, needed in _NEEDS if needed(spec)), VERSIONS[0])
+    return version_need(spec)[0]
 
 
-def _has_net_devices_or_new_rdt(spec: Spec) -> bool:
-    return any(
-        edits.net_devices or (edits.intel_rdt and (edits.intel_rdt.schemata or edits.intel_rdt.enable_monitoring))
-        for edits in all_edits(spec)
-    )
+def version_need(spec: Spec) -> tuple[str, str]:
+    """The lowest CDI version that expresses `spec`, and what of it needs that; empty where any version would do."""
+    return next(((version, what) for version, find in _NEEDS if (what := find(spec))), (VERSIONS[0], ""))
 
 
-def _has_gids_or_rdt(spec: Spec) -> bool:
-    return any(edits.additional_gids or edits.intel_rdt for edits in all_edits(spec))
+def _net_devices_or_new_rdt(spec: Spec) -> str:
+    for edits in all_edits(spec):
+        if edits.net_devices:
+            return "netDevices"
+        if edits.intel_rdt and edits.intel_rdt.schemata:
+            return "schemata of intelRdt"
+        if edits.intel_rdt and edits.intel_rdt.enable_monitoring:
+            return "enableMonitoring of intelRdt"
+    return ""
 
 
-def _has_annotations_or_dotted_class(spec: Spec) -> bool:
+def _gids_or_rdt(spec: Spec) -> str:
+    for edits in all_edits(spec):
+        if edits.additional_gids:
+            return "additionalGids"
+        if edits.intel_rdt:
+            return "intelRdt"
+    return ""
+
+
+def _annotations_or_dotted_class(spec: Spec) -> str:
     vendor, class_ = split_kind(spec.kind)
-    dotted = bool(vendor) and "." in class_
-    return dotted or bool(spec.annotations) or any(device.annotations for device in spec.devices)
+    if vendor and "." in class_:
+        return "a class with a dot"
+    return "annotations" if spec.annotations or any(device.annotations for device in spec.devices) else ""
 
 
-def _has_host_path_or_leading_digit(spec: Spec) -> bool:
+def _host_path_or_leading_digit(spec: Spec) -> str:
     # The names come first: they are the cheaper half, and device ids often are numbers.
-    return any("0" <= device.name[:1] <= "9" for device in spec.devices) or any(
-        node.host_path for edits in all_edits(spec) for node in edits.device_nodes
-    )
+    if any("0" <= device.name[:1] <= "9" for device in spec.devices):
+        return "a device name that starts with a digit"
+    nodes = (node for edits in all_edits(spec) for node in edits.device_nodes)
+    return "the hostPath of a device node" if any(node.host_path for node in nodes) else ""
 
 
-def _has_mount_type(spec: Spec) -> bool:
-    return any(mount.type for edits in all_edits(spec) for mount in edits.mounts)
+def _mount_type(spec: Spec) -> str:
+    return "the type of a mount" if any(mount.type for edits in all_edits(spec) for mount in edits.mounts) else ""
 
 
 _NEEDS = (
-    ("1.1.0", _has_net_devices_or_new_rdt),
-    ("0.7.0", _has_gids_or_rdt),
-    ("0.6.0", _has_annotations_or_dotted_class),
-    ("0.5.0", _has_host_path_or_leading_digit),
-    ("0.4.0", _has_mount_type),
+    ("1.1.0", _net_devices_or_new_rdt),
+    ("0.7.0", _gids_or_rdt),
+    ("0.6.0", _annotations_or_dotted_class),
+    ("0.5.0", _host_path_or_leading_digit),
+    ("0.4.0", _mount_type),
 )
 
 

@@ -202,8 +202,7 @@ class Life:
         return self._containers[container.name].state is State.WAITING and container.name not in self._backing_off
 
     def _is_done(self, container: Container) -> bool:
-        status = self._containers[container.name]
-        return status.state is State.TERMINATED and status.exit_code == 0
+        return self._containers[container.name].exit_code == 0
 
     async def restart(self, container: Container) -> None:
         """Start a container again, as after its end: nothing is allocated anew, the answer of before is replayed."""
@@ -277,8 +276,8 @@ class Life:
         if not self._is_followed:
             self._put(container, status)
         elif self._restarts(container, code):
-            ran = now - (status.started_at if status.started_at is not None else now)
-            pause = 0.0 if ran > 2 * MOST_PAUSE else self._pauses.get(name, 0.0)
+            has_run_long = now - (status.started_at or now) > 2 * MOST_PAUSE
+            pause = 0.0 if has_run_long else self._pauses.get(name, 0.0)
             self._pauses[name] = min(pause * 2, MOST_PAUSE) or FIRST_PAUSE
             if pause:
                 message = (
@@ -309,7 +308,6 @@ class Life:
         await self._clock.sleep_until(due)
         if container.name in self._backing_off:  # nobody else has started it meanwhile
             await self.restart(container)
-            await self.sync()
 
     def _retry(self) -> None:
         """Look at all containers again after a while, once for all that could not be started."""

@@ -65,6 +65,7 @@ def test_the_kvm_spec_is_written_with_nothing_but_what_it_says() -> None:
 
 
 def test_every_field_is_written_in_the_order_of_the_spec() -> None:
+    """SPEC.md "JSON Definition"."""
     assert cdi.dumps(FULL) == (
         '{"cdiVersion":"1.1.0","kind":"vendor.com/class","annotations":{"b":"2","a":"1"},'
         '"devices":[{"name":"dev","annotations":{"k":"v"},"containerEdits":{"env":["A=1"],'

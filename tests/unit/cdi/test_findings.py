@@ -83,13 +83,18 @@ def test_a_spec_that_is_well_has_no_findings(put: Callable[..., str]) -> None:
             id="CDI Devices: unique names",
         ),
         pytest.param(text().split("devices:")[0] + "devices: []\n", "invalid", 3, id="CDI Devices: one or more"),
-        pytest.param(text(edits="env: [A]"), "invalid", 6, id="Container Edits: env has the form NAME=value"),
-        pytest.param(text(edits="additionalGids: [0, 1]"), "gid-of-no-effect", 6, id="Container Edits: gids above 0"),
+        pytest.param(text(edits="env: [A]"), "invalid", 6, id="OCI Edits: env has the form NAME=value"),
+        pytest.param(text(edits="additionalGids: [0, 1]"), "gid-of-no-effect", 6, id="OCI Edits: gids above 0"),
+        pytest.param(text(edits="mounts: [{hostPath: /a, containerPath: b}]"), "invalid", 6, id="OCI Edits: paths"),
         pytest.param(
-            text(edits="mounts: [{hostPath: /a, containerPath: b}]"), "invalid", 6, id="Container Edits: paths"
+            text(edits="hooks: [{hookName: never, path: /a}]"), "invalid", 6, id="OCI Edits: the names of hooks"
         ),
+        pytest.param(text() + "annotations: {a/b/c: x}\n", "annotation-key", 7, id="a key that Kubernetes refuses"),
         pytest.param(
-            text(edits="hooks: [{hookName: never, path: /a}]"), "invalid", 6, id="Container Edits: the names of hooks"
+            text().replace("- name: d", "- name: d\n  annotations:\n    a: x\n    -b: x"),
+            "annotation-key",
+            7,
+            id="a key of a device that Kubernetes refuses",
         ),
         pytest.param(text(edits="additionalGids: [1_0]"), "ambiguous", 6, id="a number that readers differ about"),
         pytest.param(text().replace("name: d", "name: 5"), "ambiguous", 4, id="a number in the place of text"),
@@ -115,6 +120,40 @@ def test_a_version_that_is_needed_is_an_error_only_to_a_runtime_that_is_named(pu
     path = put(text())
     assert found(path) == []
     assert found(path, runtimes=["podman-4.3", "containerd-1.7"]) == [("too-new", "a.yaml", 1)]
+
+
+@pytest.mark.parametrize(
+    ("edits", "feature"),
+    [
+        ("netDevices: [{hostInterfaceName: eth1, name: net0}]", "netDevices"),
+        ("intelRdt: {schemata: [L3:0=f]}", "schemata of intelRdt"),
+        ("intelRdt: {enableMonitoring: true}", "enableMonitoring of intelRdt"),
+    ],
+)
+def test_a_version_that_no_known_runtime_reads_is_a_warning_of_what_needs_it(
+    put: Callable[..., str], edits: str, feature: str
+) -> None:
+    ((finding,), _) = cdi.examine(put(text(version="1.1.0", edits=edits)))
+    assert (finding.rule, finding.severity, finding.line, finding.runtimes) == ("read-by-none", "warning", 1, ALL)
+    assert finding.message.startswith(f"version 1.1.0, which {feature} needs, is newer than any known runtime reads")
+    assert all(f"{each.name} reads {each.newest}" in finding.message for each in cdi.RUNTIMES.values())
+
+
+def test_a_version_that_neither_a_runtime_reads_nor_the_spec_needs_is_both_told(put: Callable[..., str]) -> None:
+    findings, _ = cdi.examine(put(text(version="1.1.0")))
+    assert [each.rule for each in findings] == ["newer-than-needed", "read-by-none"]
+    assert findings[1].message.startswith("version 1.1.0 is newer than any known runtime reads")
+
+
+def test_a_version_that_no_runtime_reads_is_told_once_of_each_that_is_named(put: Callable[..., str]) -> None:
+    path = put(text(version="1.1.0", edits="netDevices: [{hostInterfaceName: eth1, name: net0}]"))
+    assert found(path, runtimes=["containerd-2.1"]) == [("too-new", "a.yaml", 1)]
+
+
+def test_a_key_of_an_annotation_that_kubernetes_refuses_is_a_warning_with_the_reason(put: Callable[..., str]) -> None:
+    ((finding,), _) = cdi.examine(put(text() + f"annotations: {{vendor.com/{'k' * 64}: x, vendor.com/k: x}}\n"))
+    assert (finding.rule, finding.severity, finding.line) == ("annotation-key", "warning", 7)
+    assert finding.message.endswith("has 64 characters after the slash: 63 at most are allowed")
 
 
 def test_what_hurts_only_other_runtimes_is_left_out_where_some_are_named(put: Callable[..., str]) -> None:
@@ -233,8 +272,10 @@ def test_a_mistake_that_is_made_many_times_is_not_told_without_an_end(put: Calla
 
 
 @pytest.mark.parametrize("name", sorted(os.listdir(DATA / "good")))
-def test_a_good_sample_has_no_findings(put: Callable[..., str], name: str) -> None:
-    assert found(put((DATA / "good" / name).read_text(), name), host_root=None) == []
+def test_a_good_sample_has_no_findings_but_that_its_version_is_ahead(put: Callable[..., str], name: str) -> None:
+    content = (DATA / "good" / name).read_text()
+    expected = [("read-by-none", name, 1)] if "cdiVersion: 1.1.0" in content else []
+    assert found(put(content, name), host_root=None) == expected
 
 
 @pytest.mark.parametrize("name", sorted(os.listdir(DATA / "bad")))
@@ -245,9 +286,9 @@ def test_a_bad_sample_breaks_the_rule_that_it_is_named_after(name: str) -> None:
 
 @settings(derandomize=True, deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(spec=specs)
-def test_whatever_may_be_written_has_no_findings_but_of_who_can_open_it(tmp_path: Path, spec: cdi.Spec) -> None:
+def test_whatever_may_be_written_has_no_findings_but_of_who_can_open_or_read_it(tmp_path: Path, spec: cdi.Spec) -> None:
     path = cdi.write(spec, str(tmp_path))
-    assert {rule for rule, _, _ in found(path, host_root=None)} <= {"closed-to-non-root"}
+    assert {rule for rule, _, _ in found(path, host_root=None)} <= {"closed-to-non-root", "read-by-none"}
 
 
 def test_every_rule_has_a_title_and_a_remedy() -> None:

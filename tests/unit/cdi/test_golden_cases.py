@@ -36,6 +36,7 @@ def verdict(function: Callable[[str], object], text: str) -> str:
 
 @pytest.mark.parametrize("case", cases("names.jsonl"))
 def test_names_are_judged_as_the_reference_does(case: Case) -> None:
+    """SPEC.md "Kind" and "CDI Devices"."""
     text = text_of(case)
     judged = {
         "vendor": verdict(cdi.validate_vendor, text),
@@ -48,6 +49,7 @@ def test_names_are_judged_as_the_reference_does(case: Case) -> None:
 
 @pytest.mark.parametrize("case", cases("names.jsonl"))
 def test_names_are_split_as_the_reference_does(case: Case) -> None:
+    """SPEC.md "Kind": a prefix and a name, separated by a slash."""
     text = text_of(case)
     out = case["out"]
     if "parse_device" in out:
@@ -72,16 +74,19 @@ def is_read(case: Case, version: str) -> bool:
 
 @pytest.mark.parametrize("case", cases("versions.jsonl"))
 def test_the_lowest_version_is_that_of_the_reference(case: Case) -> None:
+    """SPEC.md "Released versions": what each of them added."""
     assert cdi.minimum_version(cdi.decode(document_of(case, ""))) == case["out"]["min"]
 
 
 @pytest.mark.parametrize("case", cases("versions.jsonl"))
 def test_a_spec_is_read_with_the_versions_that_the_reference_reads_it_with(case: Case) -> None:
+    """SPEC.md "Specification version" and "Released versions"."""
     assert [version for version in ("0.1.0", "0.2.0", *VERSIONS) if is_read(case, version)] == case["out"]["read_ok"]
 
 
 @pytest.mark.parametrize("case", cases("versions.jsonl"))
 def test_what_may_be_written_is_what_the_reference_reads(case: Case) -> None:
+    """SPEC.md "Released versions"."""
     spec = cdi.decode(document_of(case, ""))
     accepted = [version for version in VERSIONS if not any(faults(dataclasses.replace(spec, version=version)))]
     assert accepted == ([] if case["id"] in NOT_WRITTEN else case["out"]["read_ok"])

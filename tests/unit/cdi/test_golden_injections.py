@@ -9,7 +9,7 @@ import pytest
 from kubelet_plugin import cdi
 from tests.unit.cdi.golden import Case, cases, check_differences, plant, rooted
 
-DIFFERENCES = {"inject-115": "SPEC.md: a hook's timeout is more than zero, so the file is not valid"}
+DIFFERENCES = {"inject-115": 'SPEC.md "OCI Edits": the timeout of a hook is more than zero, so the file is not valid'}
 
 
 def as_go_writes(value: Any) -> Any:
@@ -44,6 +44,7 @@ def test_every_difference_is_debatable() -> None:
 
 @pytest.mark.parametrize("case", cases("inject.jsonl"))
 def test_what_is_injected_is_what_the_reference_injects(case: Case, tmp_path: Path) -> None:
+    """SPEC.md "OCI Edits", and "Error Handling" of what cannot be injected."""
     given, out = rooted(case["in"], tmp_path), rooted(case["out"], tmp_path)
     plant(given["files"], tmp_path)
     registry = cdi.Registry([str(tmp_path / each) for each in given["dirs"]])

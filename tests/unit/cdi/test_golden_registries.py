@@ -51,6 +51,7 @@ def test_every_difference_is_debatable() -> None:
 
 @pytest.mark.parametrize("case", cases("cache.jsonl"))
 def test_what_is_found_is_what_the_reference_finds(case: Case, tmp_path: Path) -> None:
+    """SPEC.md "CDI Devices": which of them can be asked for."""
     given = rooted(case["in"], tmp_path)
     plant(given["files"], tmp_path)
     actual = found(cdi.Registry([str(tmp_path / each) for each in given["dirs"]]), tmp_path)

@@ -1,3 +1,5 @@
+"""What edits make of a configuration; a rule of SPEC.md is named by its section."""
+
 import json
 import os
 from pathlib import Path
@@ -60,6 +62,7 @@ def test_the_root_of_the_host_is_a_parameter(tmp_path: Path) -> None:
 
 
 def test_type_numbers_and_mode_that_are_missing_are_those_of_the_host() -> None:
+    """SPEC.md "OCI Edits": type, major, minor and fileMode are optional; hostPath is where the node is."""
     status = os.stat("/dev/null")
     edited = cdi.apply_edits({}, with_node("/dev/n", host_path="/dev/null"))
     assert devices_of(edited) == [
@@ -74,6 +77,7 @@ def test_type_numbers_and_mode_that_are_missing_are_those_of_the_host() -> None:
 
 
 def test_a_mode_that_is_given_stays() -> None:
+    """SPEC.md "OCI Edits": fileMode."""
     assert devices_of(cdi.apply_edits({}, with_node("/dev/null", file_mode=0o600)))[0]["fileMode"] == 0o600
 
 
@@ -89,6 +93,7 @@ def test_a_mode_that_is_given_stays() -> None:
 def test_a_host_without_the_node_is_an_error_in_the_words_of_the_runtimes(
     tmp_path: Path, make: Any, reason: str
 ) -> None:
+    """SPEC.md "Error Handling": a resource that does not exist is an error when the container is created."""
     make(tmp_path / "x")
     with pytest.raises(cdi.Error) as raised:
         cdi.apply_edits({}, with_node("/dev/x", host_path="/x"), host_root=str(tmp_path))
@@ -106,6 +111,7 @@ def test_a_node_of_another_type_than_the_host_s_is_an_error() -> None:
 
 
 def test_a_node_that_is_given_in_full_needs_no_host(tmp_path: Path) -> None:
+    """SPEC.md "OCI Edits": type, major and minor."""
     edited = cdi.apply_edits({}, with_node(type="b", major=8, minor=1), host_root=str(tmp_path))
     assert devices_of(edited) == [{"path": "/dev/x", "type": "b", "major": 8, "minor": 1}]
 
@@ -121,6 +127,7 @@ def test_of_two_nodes_of_one_path_in_the_configuration_one_is_left() -> None:
 
 
 def test_of_a_variable_that_the_configuration_has_twice_the_last_is_replaced() -> None:
+    """SPEC.md "OCI Edits": env, which runtimes, other than its text, replace by name."""
     edited = cdi.apply_edits({"process": {"env": ["A=1", "B=2", "A=3"]}}, cdi.ContainerEdits(env=("A=4",)))
     assert edited["process"]["env"] == ["A=1", "B=2", "A=4"]
 
@@ -135,6 +142,7 @@ def test_of_a_variable_that_the_configuration_has_twice_the_last_is_replaced() -
     ],
 )
 def test_a_bind_mount_into_a_user_namespace_is_id_mapped(options: list[str], expected: list[str]) -> None:
+    """SPEC.md "OCI Edits": the options of mounts, and what runtimes add."""
     edits = cdi.ContainerEdits(mounts=(cdi.Mount("/a", "/b", options=tuple(options)),))
     edited = cdi.apply_edits({"linux": {"namespaces": [{"type": "pid"}, {"type": "user"}]}}, edits)
     assert edited["mounts"][0]["options"] == expected
@@ -142,6 +150,7 @@ def test_a_bind_mount_into_a_user_namespace_is_id_mapped(options: list[str], exp
 
 @pytest.mark.parametrize("oci", [{}, {"process": None}, {"process": {"cwd": "/"}}])
 def test_a_user_that_is_made_for_its_groups_is_root(oci: dict[str, Any]) -> None:
+    """SPEC.md "OCI Edits": additionalGids, of which 0 is ignored."""
     edited = cdi.apply_edits(oci, cdi.ContainerEdits(additional_gids=(0, 5)))
     assert edited["process"]["user"] == {"uid": 0, "gid": 0, "additionalGids": [5]}
 
@@ -153,10 +162,12 @@ def test_a_process_that_is_made_is_made_anew_each_time() -> None:
 
 
 def test_groups_of_no_effect_make_no_process() -> None:
+    """SPEC.md "OCI Edits": additional gids of 0 are ignored."""
     assert cdi.apply_edits({}, cdi.ContainerEdits(additional_gids=(0,))) == {}
 
 
 def test_the_fields_that_cdi_1_1_dropped_reach_the_configuration() -> None:
+    """SPEC.md "OCI Edits": enableCMT and enableMBM of intelRdt."""
     edits = cdi.ContainerEdits(intel_rdt=cdi.IntelRdt(enable_cmt=True, enable_mbm=True))
     assert cdi.apply_edits({}, edits) == {"linux": {"intelRdt": {"enableCMT": True, "enableMBM": True}}}
 
@@ -190,6 +201,7 @@ def test_what_is_no_configuration_is_refused(oci: dict[str, Any], message: str) 
     ],
 )
 def test_edits_that_are_not_valid_are_not_applied(edits: cdi.ContainerEdits, fault: str) -> None:
+    """SPEC.md "OCI Edits": the names of hooks, and the form of env."""
     with pytest.raises(cdi.Error, match=f"^failed to inject devices: {fault}"):
         cdi.apply_edits({}, edits)
 

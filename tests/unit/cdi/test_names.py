@@ -1,3 +1,5 @@
+"""Names of devices and kinds; a rule of SPEC.md is named by its section."""
+
 import re
 
 import pytest
@@ -18,6 +20,7 @@ resource_names = st.from_regex(
 @repeatable
 @given(qualifiers, qualifiers, device_names)
 def test_a_qualified_name_is_parsed_into_what_it_was_made_of(vendor: str, class_: str, name: str) -> None:
+    """SPEC.md "Kind": a prefix and a name; "CDI Devices": which device of it."""
     assert cdi.parse_qualified_name(cdi.qualified_name(vendor, class_, name)) == (vendor, class_, name)
 
 
@@ -35,6 +38,7 @@ def test_any_text_is_refused_or_parsed_into_the_parts_that_make_it_again(text: s
     ("vendor", "class_", "name"), [("", "class", "dev"), ("vendor", "1class", "dev"), ("vendor", "class", "dev-")]
 )
 def test_a_qualified_name_is_not_made_of_an_invalid_part(vendor: str, class_: str, name: str) -> None:
+    """SPEC.md "Kind" and "CDI Devices"."""
     with pytest.raises(cdi.Error):
         cdi.qualified_name(vendor, class_, name)
 
@@ -72,6 +76,7 @@ def test_a_qualified_name_is_not_made_of_an_invalid_part(vendor: str, class_: st
     ],
 )
 def test_a_refusal_names_the_part_the_character_and_the_rule(text: str, message: str) -> None:
+    """SPEC.md "Kind" and "CDI Devices": the characters, and how names begin and end."""
     with pytest.raises(cdi.Error) as raised:
         cdi.parse_qualified_name(text)
     assert str(raised.value) == message
@@ -86,6 +91,7 @@ def test_a_refusal_names_the_part_the_character_and_the_rule(text: str, message:
     ],
 )
 def test_an_empty_part_is_called_empty(validate: object, message: str) -> None:
+    """SPEC.md "Kind" and "CDI Devices": no part may be left out."""
     assert callable(validate)
     with pytest.raises(cdi.Error, match=message):
         validate("")
@@ -128,6 +134,7 @@ def test_the_kind_of_a_resource_is_its_name_with_dev_before_a_part_that_is_not_l
     ],
 )
 def test_a_resource_name_that_holds_no_kind_is_refused_with_the_reason(resource_name: str, reason: str) -> None:
+    """SPEC.md "Kind": two segments, of 253 and 63 characters at most."""
     with pytest.raises(cdi.Error, match=re.escape(reason)) as raised:
         cdi.kind_of(resource_name)
     assert repr(resource_name) in str(raised.value)

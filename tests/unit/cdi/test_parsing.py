@@ -86,6 +86,7 @@ def test_json_and_yaml_of_one_spec_are_read_as_the_same() -> None:
     ],
 )
 def test_a_document_of_the_wrong_form_is_refused_with_the_place(edits: Any, place: str, reason: str) -> None:
+    """SPEC.md "JSON Definition": fields and types; "General considerations": what is not optional is required."""
     error = error_of(with_edits(**edits))
     assert (error.path, error.line, error.place, error.reason) == ("f.json", 1, f"containerEdits.{place}", reason)
     assert str(error) == f"f.json:1: containerEdits.{place}: {reason}"

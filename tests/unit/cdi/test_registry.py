@@ -1,3 +1,5 @@
+"""Directories of specs; a rule of SPEC.md is named by its section, and most are the runtimes' own."""
+
 import os
 from pathlib import Path
 from typing import Any
@@ -51,6 +53,7 @@ def test_directories_that_are_not_there_are_empty(etc: Path) -> None:
 
 
 def test_a_device_is_found_by_its_qualified_name(etc: Path) -> None:
+    """SPEC.md "CDI Devices": a name, and its kind, refer to a device."""
     path = put(etc / "a.json", spec("d"))
     registry = cdi.Registry([str(etc)])
     assert registry.device("vendor.com/class=d") == spec("d").devices[0]
@@ -117,6 +120,7 @@ def test_specs_are_listed_by_vendor_and_class_in_the_order_they_count(etc: Path,
 
 
 def test_names_that_cannot_be_resolved_are_all_named_in_their_order(etc: Path) -> None:
+    """SPEC.md "Error Handling": a kind or device that does not exist is an error."""
     put(etc / "a.json", spec("d"))
     with pytest.raises(cdi.UnresolvableError) as raised:
         cdi.Registry([str(etc)]).inject({}, "vendor.com/class=x", "vendor.com/class=d", "kvm0", "vendor.com/class=x")
@@ -126,11 +130,13 @@ def test_names_that_cannot_be_resolved_are_all_named_in_their_order(etc: Path) -
 
 @pytest.mark.parametrize("look_up", [cdi.Registry.device, cdi.Registry.spec_path_of, cdi.Registry.resolve])
 def test_a_name_of_no_device_is_unresolvable(etc: Path, look_up: Any) -> None:
+    """SPEC.md "Error Handling": a device that does not exist is an error."""
     with pytest.raises(cdi.UnresolvableError, match="unresolvable CDI devices kvm0"):
         look_up(cdi.Registry([str(etc)]), "kvm0")
 
 
 def test_the_edits_of_a_spec_come_once_before_those_of_its_devices(etc: Path) -> None:
+    """SPEC.md "OCI Edits": those of a spec are made for any of its devices, those of a device if it is asked for."""
     top = cdi.ContainerEdits(env=("TOP=1",))
     devices = tuple(cdi.Device(name, cdi.ContainerEdits(env=(f"D={name}",))) for name in "de")
     put(etc / "a.json", cdi.Spec("vendor.com/class", devices, container_edits=top))
@@ -139,6 +145,7 @@ def test_the_edits_of_a_spec_come_once_before_those_of_its_devices(etc: Path) ->
 
 
 def test_injecting_leaves_nothing_to_the_host_but_what_is_below_its_root(etc: Path, tmp_path: Path) -> None:
+    """SPEC.md "Error Handling": a resource that does not exist is an error."""
     os.mkfifo(tmp_path / "pipe", 0o600)
     node = cdi.DeviceNode("/dev/p", host_path="/pipe")
     put(etc / "a.json", cdi.Spec("vendor.com/class", (cdi.Device("d", cdi.ContainerEdits(device_nodes=(node,))),)))

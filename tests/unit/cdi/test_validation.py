@@ -1,3 +1,5 @@
+"""What may be written and read; a rule of SPEC.md is named by its section, and what has none is the runtimes' own."""
+
 import dataclasses
 
 import pytest
@@ -40,21 +42,28 @@ def rdt(clos_id: str = "", **flags: bool) -> cdi.ContainerEdits:
 @pytest.mark.parametrize(
     ("spec", "fault"),
     [
+        # What makes runtimes crash
         (of_kind("v/class"), "vendor 'v' has one character: container runtimes crash on it, so two or more are needed"),
         (of_kind("vendor.com/c"), "class 'c' has one character: container runtimes crash on it"),
+        # SPEC.md "Kind"
         (of_kind("vendor"), "kind 'vendor' has not the form vendor/class"),
         (of_kind("1vendor/class"), "vendor '1vendor' starts with '1'"),
         (of_kind("vendor/cl/ass"), "class 'cl/ass' holds '/' at position 3"),
         (of_kind("../class"), "vendor '..' starts with '.'"),
         (of_kind(f"vendor/{'c' * 64}"), "64 characters: 63 at most"),
+        # SPEC.md "CDI Devices"
         (of_devices(), "there are no devices"),
         (of_devices("a", "b", "a"), "device 'a' is there more than once"),
         (of_devices("a", "-b"), "device name '-b' starts with '-'"),
         (of_devices(""), "device name is empty"),
+        # What runtimes refuse, too
         (dataclasses.replace(SPEC, devices=(cdi.Device("dev", cdi.ContainerEdits()),)), "'dev' has empty container"),
+        # SPEC.md "Released versions"
         (dataclasses.replace(SPEC, version="0.2.0"), "version '0.2.0' is none of 0.3.0"),
         (dataclasses.replace(of_devices("0"), version="0.4.0"), "'0.4.0' cannot express this spec: 0.5.0 or later"),
+        # SPEC.md "Specification version"
         (dataclasses.replace(SPEC, version="v1.0.0"), "version 'v1.0.0' is none of 0.3.0"),
+        # The dropped fields of 1.1.0
         (of_edits(rdt(enable_cmt=True), version="1.1.0"), "version 1.1.0 has no enableCMT and no enableMBM"),
         (of_edits(rdt(enable_mbm=True, enable_monitoring=True)), "version 1.1.0 has no enableCMT and no enableMBM"),
     ],
@@ -67,9 +76,11 @@ def test_a_spec_that_must_not_be_written_is_refused_with_the_reason(spec: cdi.Sp
 
 
 BAD_EDITS = [
+    # SPEC.md "OCI Edits": env
     (cdi.ContainerEdits(env=("A",)), "env 'A' has not the form NAME=value"),
     (cdi.ContainerEdits(env=("=1",)), "env '=1' has not the form NAME=value"),
     (cdi.ContainerEdits(env=("",)), "env '' has not the form NAME=value"),
+    # SPEC.md "OCI Edits": deviceNodes
     (node("dev/x"), "device node 'dev/x': its path is not absolute"),
     (node(""), "device node '': its path is not absolute"),
     (node(host_path="dev/x"), "device node '/dev/x': host path 'dev/x' is not absolute"),
@@ -84,19 +95,24 @@ BAD_EDITS = [
     (node(permissions="rx"), "permissions 'rx': only the letters r, w and m are allowed"),
     (node(permissions="none"), "permissions 'none': only the letters r, w and m are allowed"),
     (node(permissions="RW"), "permissions 'RW'"),
+    # SPEC.md "OCI Edits": mounts
     (cdi.ContainerEdits(mounts=(cdi.Mount("/a", "b"),)), "mount 'b': its container path is not absolute"),
     (cdi.ContainerEdits(mounts=(cdi.Mount("", "/b"),)), "mount '/b': its host path is empty"),
+    (cdi.ContainerEdits(mounts=(cdi.Mount("/a", ""),)), "mount '': its container path is empty"),
+    # SPEC.md "OCI Edits": hooks
     (hook("prestop"), "hook 'prestop': the name is none of prestart, createRuntime"),
     (hook(path="h"), "hook 'poststop': path 'h' is not absolute"),
     (hook(timeout=0), "hook 'poststop': timeout 0 is not more than 0 seconds"),
     (hook(env=("B",)), "hook 'poststop': env 'B' has not the form NAME=value"),
+    # SPEC.md "OCI Edits": additionalGids
     (cdi.ContainerEdits(additional_gids=(-1,)), "additional gid -1 is not in 1.."),
     (cdi.ContainerEdits(additional_gids=(0,)), "additional gid 0 is not in 1.."),
-    (cdi.ContainerEdits(mounts=(cdi.Mount("/a", ""),)), "mount '': its container path is empty"),
+    # Net devices, as runtimes refuse them
     (net(("", "n")), "net device '' with name 'n': both names are needed"),
     (net(("e", "")), "net device 'e' with name '': both names are needed"),
     (net(("e", "a"), ("e", "b")), "net device 'e' is there more than once"),
     (net(("e", "a"), ("f", "a")), "more than one net device is to have the name 'a'"),
+    # SPEC.md "OCI Edits": intelRdt, whose closID is the name of a directory of resctrl
     *((rdt(name), f"closID {name!r} names no directory") for name in (".", "..", "a/b", "a\nb", "ü" * 2048)),
 ]
 
@@ -120,6 +136,7 @@ def test_faulty_edits_of_the_whole_spec_are_refused(edits: cdi.ContainerEdits, f
 @pytest.mark.parametrize(
     "edits",
     [
+        # SPEC.md "OCI Edits", as far as it goes
         cdi.ContainerEdits(env=("A=", "B=x=y")),
         node(file_mode=0),
         node(file_mode=0o7777),
@@ -142,8 +159,11 @@ def test_all_faults_are_found_in_their_order() -> None:
 
 
 READABLE = [
+    # SPEC.md "Kind" sets no least length
     dataclasses.replace(of_kind("v/c"), version="0.3.0"),
+    # SPEC.md "Released versions", with their tags' v
     *(dataclasses.replace(SPEC, version=version) for version in ("0.3.0", "1.1.0", "v1.1.0")),
+    # SPEC.md "OCI Edits" asks no path but a hook's to be absolute, and ignores gids of 0
     of_edits(node("dev/x", host_path="dev/y"), version="1.1.0"),
     of_edits(node(major=-1, minor=-1), version="1.1.0"),
     of_edits(node(file_mode=2**32 - 1), version="1.1.0"),
@@ -161,15 +181,19 @@ def test_what_the_runtimes_read_is_no_reason_to_refuse_a_file(spec: cdi.Spec) ->
 @pytest.mark.parametrize(
     ("spec", "fault"),
     [
+        # SPEC.md "Specification version" and "Released versions"
         (SPEC, "there is no cdiVersion"),
         (dataclasses.replace(SPEC, version="0.2.0"), "version '0.2.0' is none of 0.3.0"),
         (dataclasses.replace(SPEC, version="vv1.0.0"), "version 'vv1.0.0' is none of 0.3.0"),
+        # SPEC.md "Kind"
         (dataclasses.replace(of_kind(f"vendor/{'c' * 64}"), version="1.1.0"), "64 characters: 63 at most"),
+        # SPEC.md "OCI Edits"
         (of_edits(node(""), version="1.1.0"), "device node '': its path is empty"),
         (of_edits(node(type="x"), version="1.1.0"), "type 'x' is none of c, b, u, p"),
         (of_edits(node(permissions="nonew"), version="1.1.0"), "permissions 'nonew': only the letters"),
         (of_edits(hook(path="h"), version="1.1.0"), "path 'h' is not absolute"),
         (of_edits(hook(timeout=0), version="1.1.0"), "timeout 0 is not more than 0 seconds"),
+        # The dropped fields of 1.1.0
         (of_edits(rdt(enable_cmt=True), version="v1.1.0"), "version 1.1.0 has no enableCMT"),
     ],
 )

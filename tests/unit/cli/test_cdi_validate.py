@@ -53,6 +53,18 @@ def test_a_runtime_that_cannot_read_the_version_is_an_error_where_it_must(tmp_pa
     assert result.stdout.endswith("1 file: 2 errors\n")
 
 
+def test_a_version_that_no_known_runtime_reads_is_a_warning_where_no_runtime_is_named(tmp_path: Path) -> None:
+    content = (
+        '{"cdiVersion": "1.1.0", "kind": "vendor.com/class", "devices": [{"name": "d", "containerEdits":'
+        ' {"netDevices": [{"hostInterfaceName": "eth1", "name": "net0"}]}}]}'
+    )
+    result = run("validate", put(tmp_path / "a.json", content))
+    assert result.exit_code == 0
+    assert "version 1.1.0, which netDevices needs, is newer than any known runtime reads" in result.stdout
+    assert "containerd-2.1 reads 1.0.0" in result.stdout
+    assert result.stdout.endswith("1 file: 1 warning\n")
+
+
 def test_the_directories_of_the_runtimes_are_looked_at_where_nothing_is_given(tmp_path: Path) -> None:
     put(tmp_path / "a.json", ERROR)
     assert run("validate", "--spec-dir", tmp_path, "--spec-dir", tmp_path / "none").exit_code == 1

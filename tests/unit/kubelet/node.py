@@ -34,6 +34,9 @@ class Runtime:
         ended: To be called with the exit code of the container of that name.
         failures: What the next starts fail with.
         stopped: The names of pods that were stopped.
+        inits_end: Whether init containers end at once.
+        gate: What each start waits for.
+        entered: Set when a start waits for it.
     """
 
     started: list[tuple[str, RunContainerOptions]] = field(default_factory=list)
@@ -41,6 +44,8 @@ class Runtime:
     failures: list[ContainerStartError] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     inits_end: bool = True
+    gate: asyncio.Event | None = None
+    entered: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def start(
         self, pod: Pod, container: Container, options: RunContainerOptions, ended: Callable[[int], None]
@@ -48,6 +53,9 @@ class Runtime:
         if self.failures:
             raise self.failures.pop(0)
         self.started.append((container.name, options))
+        if self.gate is not None:
+            self.entered.set()
+            await self.gate.wait()
         self.ended[container.name] = ended
         if self.inits_end and container in pod.init_containers and not container.restarts_always:
             asyncio.get_running_loop().call_soon(ended, 0)

@@ -163,6 +163,30 @@ async def test_a_pod_that_is_removed_meanwhile_is_not_started(tmp_path: Path) ->
         assert one.runtime.started == []
 
 
+@asynchronous
+async def test_a_pod_that_is_removed_while_a_container_starts_is_ended_again(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        one.runtime.gate = asyncio.Event()
+        work = asyncio.create_task(one.admit("p", 0))
+        await one.runtime.entered.wait()
+        await one.manager.remove("p")
+        one.runtime.gate.set()
+        await work
+        assert one.runtime.stopped == ["p", "p"]
+
+
+@asynchronous
+async def test_a_start_that_ends_with_the_kubelet_is_not_tried_again_by_it(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        plugin = await one.plugin("a", pre_start=True)
+        plugin.hold("PreStartContainer")
+        work = asyncio.create_task(one.admit("p", 1))
+        await one.asked(plugin, "PreStartContainer")
+        await one.manager.stop()
+        await work
+        assert one.clock.sleepers == 0
+
+
 # The answer, replayed.
 
 
@@ -305,6 +329,45 @@ async def test_a_container_that_has_ended_is_started_again_at_once(tmp_path: Pat
 
 
 @asynchronous
+@pytest.mark.parametrize(("code", "reason"), [(0, "Completed"), (1, "Error"), (137, "Error")])
+async def test_how_a_container_has_ended_is_in_its_status(tmp_path: Path, code: int, reason: str) -> None:
+    async with node(tmp_path) as one:
+        await one.running("p", 0)
+        one.clock.advance(5)
+        one.runtime.ended["c"](code)
+        status = one.manager.pod_status("p").container()
+        assert (status.state, status.reason, status.message) == (State.TERMINATED, reason, "")
+        assert (status.exit_code, status.finished_at) == (code, one.clock.wall())
+
+
+@asynchronous
+async def test_the_end_of_an_earlier_start_is_no_news(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        await one.running("p", 0)
+        earlier = one.runtime.ended["c"]
+        await one.manager.restart_container("p")
+        earlier(1)
+        assert one.manager.pod_status("p").container().state is State.RUNNING
+
+
+@asynchronous
+async def test_a_container_that_waits_for_its_time_is_not_started_with_another(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        await one.running("p", container("c1", 0), container("c2", 0))
+        for starts in (3, 4):
+            one.runtime.ended["c1"](1)
+            one.clock.advance(10)
+            await started(one, starts)
+        one.runtime.ended["c1"](1)
+        one.runtime.failures = [ContainerStartError("CreateContainerError", "no such file")]
+        one.runtime.ended["c2"](1)
+        await one.until(lambda: one.manager.pod_status("p").container("c2").state is State.WAITING)
+        one.clock.advance(10)
+        await runs(one, "p", "c2")
+        assert one.waiting("p", "c1")[0] == "CrashLoopBackOff"
+
+
+@asynchronous
 async def test_a_container_that_ends_again_and_again_waits_longer_each_time(tmp_path: Path) -> None:
     async with node(tmp_path) as one:
         uid = (await one.running("p", 0)).pod.uid
@@ -339,6 +402,7 @@ async def test_a_container_that_was_started_by_hand_is_not_started_once_more(tmp
         one.runtime.ended["c"](0)
         await one.manager.restart_container("p")
         one.clock.advance(10)
+        await one.until(lambda: one.clock.sleepers == 0)
         await one.running("q", 0)
         assert len(one.runtime.started) == 4
 
@@ -418,7 +482,8 @@ async def test_an_init_container_that_fails_for_good_fails_the_pod(tmp_path: Pat
         one.runtime.inits_end = False
         await one.admit("p", container("c", 0), init=[container("i", 0)], restart="Never")
         one.runtime.ended["i"](1)
-        assert one.manager.pod_status("p").phase is Phase.FAILED
+        await one.running("q", container("other", 0))
+        assert (one.manager.pod_status("p").phase, one.runtime.names()) == (Phase.FAILED, ["i", "other"])
 
 
 @asynchronous
