@@ -69,7 +69,7 @@ e2e: $(STAMP) ## Run the tests on a real kubelet and containerd (root)
 bench: $(STAMP) ## Measure beside upstream's Go sample plugin; then what the other two measure
 	sh node/fetch.sh sample-device-plugin
 	$(BIN)/python -m benchmarks $(ARGS)
-	@$(MAKE) --no-print-directory --keep-going bench.cdi bench.kubelet
+	@$(MAKE) --no-print-directory bench.cdi bench.kubelet
 
 bench.kubelet: $(STAMP) ## Measure the embedded kubelet
 	$(BIN)/python -m benchmarks.embedded

