@@ -130,7 +130,8 @@ class Node:
         loop = asyncio.get_running_loop()
 
         def changed() -> None:
-            loop.call_soon_threadsafe(self.changed)
+            with contextlib.suppress(RuntimeError):  # a thread of grpcio may outlive the loop
+                loop.call_soon_threadsafe(self.changed)
 
         plugin.changed = changed
         await asyncio.to_thread(plugin.serve)

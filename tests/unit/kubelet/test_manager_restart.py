@@ -439,6 +439,7 @@ async def test_an_allocation_whose_answer_is_nonsense_is_left_out(tmp_path: Path
     async with node(tmp_path) as one:
         Checkpoint(str(tmp_path / CHECKPOINT)).write([Entry("p", "c", THING, {-1: ("a",)}, b"\xff")], {THING: ["a"]})
         await one.manager.restart()
+        await one.logged("Can't unmarshal allocResp")
         await one.plugin("a")
         await one.running("q", 1)
 

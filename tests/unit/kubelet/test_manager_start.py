@@ -267,6 +267,19 @@ async def test_a_container_without_an_allocation_gets_one_when_it_starts(tmp_pat
 
 
 @asynchronous
+async def test_a_container_that_lacks_one_of_several_gets_that_one(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        things = await one.plugin("a", "b", "c", "d")
+        names = ["p", "q", "r", "s"]  # whatever the order in which the resources are looked at
+        for name in names:
+            await one.running(name, container("c", {THING: 1, OTHER: 1}))
+        others = await one.plugin("a", "b", "c", "d", resource=OTHER)
+        for name in names:
+            await one.manager.restart_container(name)
+        assert [len(each.asked("Allocate")) for each in (things, others)] == [4, 4]
+
+
+@asynchronous
 async def test_a_container_that_gets_no_device_now_waits(tmp_path: Path) -> None:
     async with node(tmp_path) as one:
         await one.running("p", 1)
