@@ -47,7 +47,8 @@ class ForeignPlugin:
 
     Attributes:
         calls: What it was asked, in order.
-        on_options, on_prefer, on_allocate, on_pre_start: What it answers; each may raise `PluginError`.
+        on_options, on_prefer, on_allocate, on_pre_start: What it answers; each may raise `PluginError`. A preference may
+            be None: an answer without containers.
         devices: Its list; None: it sends none yet.
         versions: What it says in plugins_registry that it supports.
         endpoint: What it says there of where it serves; empty: at the same socket.
@@ -66,13 +67,14 @@ class ForeignPlugin:
         self.calls: list[Call] = []
         self.devices: Sequence[Any] | None = devices
         self.on_options: Callable[[], Any] = lambda: self.options
-        self.on_prefer: Callable[[list[str], list[str], int], Sequence[str]] = lambda available, must, size: []
+        self.on_prefer: Callable[[list[str], list[str], int], Sequence[str] | None] = lambda available, must, size: []
         self.on_allocate: Callable[[list[str]], Sequence[Any]] = lambda ids: [answer()]
         self.on_pre_start: Callable[[list[str]], None] = lambda ids: None
         self.versions = ["v1beta1"]
         self.endpoint = ""
         self.changed: Callable[[], None] = lambda: None
         self._holds: dict[str, threading.Event] = {}
+        self._releases: list[threading.Event] = []
         self._lock = threading.Lock()
         self._streams: list[queue.Queue[Any]] = []
         self._server: grpc.Server | None = None
@@ -115,7 +117,9 @@ class ForeignPlugin:
                 stream.put(error)
 
     def die(self) -> None:
-        """End at once: connections drop, the socket goes."""
+        """End at once: connections drop, the socket goes, and no call hangs any more."""
+        for release in self._releases:
+            release.set()
         if self._server is not None:
             self._server.stop(None)
             self.end_streams()
@@ -124,7 +128,9 @@ class ForeignPlugin:
 
     def hold(self, name: str) -> threading.Event:
         """Let the next call of this name hang until the event is set."""
-        return self._holds.setdefault(name, threading.Event())
+        release = self._holds[name] = threading.Event()
+        self._releases.append(release)
+        return release
 
     @property
     def streams(self) -> list[Callable[..., None]]:
@@ -199,6 +205,8 @@ class _Handlers(grpc.GenericRpcHandler):
         available, must = sorted(asked.available_deviceIDs), sorted(asked.must_include_deviceIDs)
         self._plugin.note("GetPreferredAllocation", available, must, asked.allocation_size)
         ids = self._plugin.on_prefer(available, must, asked.allocation_size)
+        if ids is None:
+            return v1beta1.PreferredAllocationResponse()
         response = v1beta1.ContainerPreferredAllocationResponse(deviceIDs=ids)
         return v1beta1.PreferredAllocationResponse(container_responses=[response])
 

@@ -551,15 +551,15 @@ async def test_a_plugin_is_not_asked_where_all_was_lent(tmp_path: Path) -> None:
 
 
 @asynchronous
-@pytest.mark.parametrize("preferred", [["x", "y"], [], ["a", "x"]])
-async def test_a_preference_that_is_not_enough_is_filled_up(tmp_path: Path, preferred: list[str]) -> None:
+@pytest.mark.parametrize("preferred", [["x", "y"], [], None, ["a", "x"]])
+async def test_a_preference_that_is_not_enough_is_filled_up(tmp_path: Path, preferred: list[str] | None) -> None:
     async with node(tmp_path) as one:
         plugin = await one.plugin("a", "b", "c", prefer=True)
         plugin.on_prefer = lambda available, must, size: preferred
         await one.running("p", 2)
         (ids,) = allocated(plugin)
         assert len(ids) == 2
-        assert {"a", "b", "c"} >= set(ids) >= {"a"} & set(preferred)
+        assert {"a", "b", "c"} >= set(ids) >= {"a"} & set(preferred or ())
 
 
 @asynchronous

@@ -47,6 +47,15 @@ async def test_a_stream_that_is_cut_is_a_loss(tmp_path: Path) -> None:
 
 
 @asynchronous
+async def test_a_stream_that_cannot_be_opened_is_a_loss(tmp_path: Path) -> None:
+    async with node(tmp_path) as one:
+        plugin = await one.serving("a")
+        one.manager.faults.fail(THING, "ListAndWatch", "no")
+        assert await one.register(plugin) == ""
+        await one.has(0, 0)
+
+
+@asynchronous
 async def test_a_plugin_that_was_lost_is_disconnected(tmp_path: Path) -> None:
     """Its second stream ends, too."""
     async with node(tmp_path) as one:
