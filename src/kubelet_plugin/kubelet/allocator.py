@@ -164,7 +164,7 @@ class Allocator:
     def _whose(self, pod: Pod, container: Container) -> dict[str, str]:
         if not self._profile.logs_pods:
             return {}
-        return {"pod": f"{pod.namespace}/{pod.name}", "containerName": container.name}
+        return {"pod": pod.full_name, "containerName": container.name}
 
     async def _ask(self, pod: Pod, container: Container, resource: str, chosen: set[str]) -> None:
         """Let the plugin say what the container gets, and remember it."""

@@ -11,7 +11,9 @@ T = TypeVar("T")
 
 
 def go_duration(seconds: float) -> str:
-    """A duration as Go writes it, in whole seconds: `10s`, `1m20s`."""
+    """A duration as Go writes it, in whole seconds from one on: `500ms`, `10s`, `1m20s`."""
+    if 0 < seconds < 1:
+        return f"{seconds * 1000:.0f}ms"
     minutes, rest = divmod(int(seconds), 60)
     return f"{minutes}m{rest}s" if minutes else f"{rest}s"
 

@@ -84,7 +84,7 @@ class Life:
         self._refusal: AdmissionError | None = None
         self._prefix = ""
         self._began = clock.wall()
-        self._containers = {each.name: ContainerStatus(name=each.name) for each in _containers(pod)}
+        self._containers = {each.name: ContainerStatus(name=each.name) for each in pod.all_containers}
         self._phase = Phase.PENDING  # kept, for it is asked of every pod at every admission
         self._starts: dict[str, int] = {}
         self._pauses: dict[str, float] = {}
@@ -228,7 +228,7 @@ class Life:
             config = await self._runtime.start(self.pod, container, options, ended)
         except ContainerStartError as error:
             failure = f'failed to "StartContainer" for "{name}" with {error}'
-            pod = f"{self.pod.namespace}/{self.pod.name}"
+            pod = self.pod.full_name
             log.error(failure, "Error syncing pod, skipping", pod=pod, podUID=self.pod.uid)
             self._put(
                 container,
@@ -264,7 +264,7 @@ class Life:
     def _ended(self, container: Container, code: int) -> None:
         """Go on from the end of a container: to the next one, or to its next start."""
         name, now = container.name, self._clock.wall()
-        pod = f"{self.pod.namespace}/{self.pod.name}"
+        pod = self.pod.full_name
         log.info(2, "SyncLoop (PLEG): event for pod", pod=pod, event="ContainerDied", containerName=name, exitCode=code)
         status = dataclasses.replace(
             self._containers[name],
@@ -328,17 +328,13 @@ class Life:
         task.add_done_callback(self._tasks.discard)
 
     def _named(self, name: str) -> Container:
-        return next(each for each in _containers(self.pod) if each.name == name)
-
-
-def _containers(pod: Pod) -> tuple[Container, ...]:
-    return (*pod.init_containers, *pod.containers)
+        return next(each for each in self.pod.all_containers if each.name == name)
 
 
 def requested(pod: Pod) -> dict[str, int]:
     """How many devices of each resource a pod asks for: init containers have run before the others do."""
     total: dict[str, int] = {}
-    for resource in {resource for each in _containers(pod) for resource in each.limits}:
+    for resource in {resource for each in pod.all_containers for resource in each.limits}:
         sidecars = peak = 0
         for container in pod.init_containers:
             asked = container.limits.get(resource, 0)

@@ -142,7 +142,7 @@ class DeviceManager:
         running = {
             (life.pod.uid, each.name)
             for life in self._lives.values()
-            for each in (*life.pod.init_containers, *life.pod.containers)
+            for each in life.pod.all_containers
             if life.is_running(each.name)
         }
         return Session(self._settings, self.faults, pods=self._lives.values, running=running, changed=self._notify)
@@ -223,7 +223,7 @@ class DeviceManager:
         """
         if not isinstance(pod, Pod):
             pod = self._created(pod)
-        key = _key(pod.name, pod.namespace)
+        key = pod.full_name
         if key in self._lives:
             raise ConfigurationError(f"there is a pod {key} already: remove it first, or give this one another name")
         life = self._lives[key] = Life(
@@ -254,7 +254,7 @@ class DeviceManager:
                 log.info(
                     0,
                     "Event occurred",
-                    object=f"{life.pod.namespace}/{life.pod.name}",
+                    object=life.pod.full_name,
                     kind="Pod",
                     type="Warning",
                     reason=error.reason,
@@ -301,7 +301,7 @@ class DeviceManager:
         """
         life = self._lives[_key(name, namespace)]
         wanted = container or life.pod.containers[0].name
-        found = {each.name: each for each in (*life.pod.init_containers, *life.pod.containers)}[wanted]
+        found = {each.name: each for each in life.pod.all_containers}[wanted]
         await life.restart(found)
         return life.status
 

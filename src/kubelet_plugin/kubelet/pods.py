@@ -129,6 +129,16 @@ class Pod:
         )
 
     @property
+    def full_name(self) -> str:
+        """Its namespace and name, as log lines have it: unique among the pods of a node."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def all_containers(self) -> tuple[Container, ...]:
+        """Its containers in the order in which they are admitted: init containers first."""
+        return (*self.init_containers, *self.containers)
+
+    @property
     def is_static(self) -> bool:
         """Whether the pod is from a file of the node. Such a pod is critical: others may have to make room for it."""
         annotations = self.document.get("metadata", {}).get("annotations", {})

@@ -216,7 +216,7 @@ class Session:
         Raises:
             AdmissionError: It is not admitted. What its first containers were given stays theirs for a while.
         """
-        for container in (*pod.init_containers, *pod.containers):
+        for container in pod.all_containers:
             if not self.allocator.align(pod, container):
                 raise AdmissionError("TopologyAffinityError", "Resources cannot be allocated with Topology locality")
             try:
@@ -228,7 +228,7 @@ class Session:
         for resource in requested(pod):
             if not self.devices.knows(resource):  # no kubelet says it, and it is what most people trip over
                 message = "The pod is admitted without what no device plugin has offered yet, as by any kubelet"
-                log.info(0, message, pod=f"{pod.namespace}/{pod.name}", resourceName=resource)
+                log.info(0, message, pod=pod.full_name, resourceName=resource)
 
     def _fit(self, pod: Pod, allocatable: Mapping[str, int]) -> None:
         """What a kubelet's own predicate says; resources the node does not have are none of its business."""
@@ -239,10 +239,12 @@ class Session:
         for resource, needed in requested(pod).items():
             if not needed and not self._settings.profile.refuses_zero:
                 continue
+            offered = offers.get(resource)
+            if offered is None:
+                continue
             others = (life for life in self._pods() if life.pod is not pod and life.is_active)
             used = sum(life.requested.get(resource, 0) for life in others)
-            offered = offers.get(resource)
-            if offered is None or needed + used <= offered:
+            if needed + used <= offered:
                 continue
             if pod.is_static:  # such a pod is critical, and a kubelet looks for others that could make room
                 raise AdmissionError(
@@ -287,7 +289,7 @@ class Session:
                 lacking = lacking or self.allocator.allocations.get(pod.uid, container.name, resource) is None
         if lacking and reallocates:
             message = "Needs to re-allocate device plugin resources for pod"
-            log.info(2, message, pod=f"{pod.namespace}/{pod.name}", containerName=container.name)
+            log.info(2, message, pod=pod.full_name, containerName=container.name)
             await self.allocator.allocate(pod, container)
 
     async def _pre_start(self, pod: Pod, container: Container, resource: str) -> None:

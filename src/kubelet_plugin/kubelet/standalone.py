@@ -117,11 +117,11 @@ class Standalone:
             wanted = dict(self._manifests.pods)
             for uid in self._pods.keys() - wanted.keys():
                 pod = self._pods.pop(uid)
-                log.info(2, "SyncLoop REMOVE", source="file", pods=[f"{pod.namespace}/{pod.name}"])
+                log.info(2, "SyncLoop REMOVE", source="file", pods=[pod.full_name])
                 await self._manager.remove(pod.name, pod.namespace)
             for uid, pod in wanted.items():
                 if uid not in self._pods:
-                    log.info(2, "SyncLoop ADD", source="file", pods=[f"{pod.namespace}/{pod.name}"])
+                    log.info(2, "SyncLoop ADD", source="file", pods=[pod.full_name])
                     self._pods[uid] = pod
                     await self._manager.admit(pod)
 
@@ -175,7 +175,7 @@ class Standalone:
 
     def _by_container(self, of: "Callable[[Pod, ContainerStatus], Any]") -> dict[str, Any]:
         return {
-            f"{status.pod.namespace}/{status.pod.name}": {
+            status.pod.full_name: {
                 container.name: of(status.pod, container)
                 for container in (*status.init_containers, *status.containers)
                 if container.config is not None

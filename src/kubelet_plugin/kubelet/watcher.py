@@ -13,7 +13,7 @@ from kubelet_plugin.api import pluginregistration_v1 as v1
 from kubelet_plugin.api.transport import Channel
 from kubelet_plugin.errors import Error, RpcError
 from kubelet_plugin.kubelet import log
-from kubelet_plugin.kubelet.clock import Clock
+from kubelet_plugin.kubelet.clock import Clock, go_duration
 from kubelet_plugin.kubelet.endpoint import DIAL_TIMEOUT, go_text
 from kubelet_plugin.kubelet.profile import Profile
 from kubelet_plugin.kubelet.sockets import Sockets
@@ -147,7 +147,7 @@ class PluginWatcher:
         log.error(
             None,
             f"Operation for {json.dumps(path)} failed. No retries permitted until {until} "
-            f"(durationBeforeRetry {_go_duration(pause)}). Error: {error}",
+            f"(durationBeforeRetry {go_duration(pause)}). Error: {error}",
         )
 
     async def _register(self, path: str, marker: object) -> None:
@@ -272,11 +272,3 @@ class _Plugin:
 
 def _details(path: str) -> dict[str, object]:
     return {"SocketPath": path, "Handler": None, "Name": ""}
-
-
-def _go_duration(seconds: float) -> str:
-    """A duration as Go writes it."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f}ms"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes}m{rest}s" if minutes else f"{rest}s"
