@@ -190,7 +190,8 @@ def test_a_plugin_directory_that_is_recreated_is_served_again(kubelet: ForeignKu
     with served(GivenPlugin(THING), settings=settings):
         kubelet.registered()
         kubelet.stop()
-        shutil.rmtree(settings.plugin_dir)
+        os.rename(settings.plugin_dir, aside := f"{settings.plugin_dir}-gone")  # at once: it is claimed again
+        shutil.rmtree(aside)
         os.mkdir(settings.plugin_dir)
         kubelet.start()
         assert kubelet.registered().stream.next() == {"thing0": "Healthy"}
