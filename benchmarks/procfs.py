@@ -44,3 +44,21 @@ def wakeups(pid: int) -> dict[int, int]:
 def since(before: dict[int, int], after: dict[int, int]) -> int:
     """Count the wake-ups between two readings; a thread that is new counts from its birth."""
     return sum(count - before.get(thread, 0) for thread, count in after.items())
+
+
+def cpu(pid: int) -> float:
+    """Return for how many seconds a process has been at work so far."""
+    with open(f"/proc/{pid}/schedstat", encoding="ascii") as file:
+        return int(file.read().split()[0]) / 1e9
+
+
+def inotify_watches(pid: int) -> int:
+    """Return how many inotify watches a process has on the directory it has most on; at best 1."""
+    watched: dict[str, int] = {}
+    for descriptor in os.listdir(f"/proc/{pid}/fdinfo"):
+        with open(f"/proc/{pid}/fdinfo/{descriptor}", encoding="ascii") as file:
+            for line in file:
+                if line.startswith("inotify "):
+                    _, _, inode, device, *_ = line.split()
+                    watched[f"{inode} {device}"] = watched.get(f"{inode} {device}", 0) + 1
+    return max(watched.values(), default=0)

@@ -2,6 +2,7 @@
 
     Error                        the root
     ├── ConfigurationError       the user's input is wrong; nothing heals it but the user
+    │   └── ConfigurationFileError  files say what cannot be; it holds every problem with its place
     ├── TransientError           the world is not ready; reported once, then tried again
     │   ├── PluginDirError       the kubelet's plugin directory is absent or not writable
     │   ├── SocketInUseError     somebody else answers under our socket's name
@@ -27,6 +28,9 @@
 `kubelet_plugin.cdi` is a library of its own: its errors have their own root, `cdi.Error`.
 """
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 
 class Error(Exception):
     """The root of everything this package raises on purpose."""
@@ -34,6 +38,41 @@ class Error(Exception):
 
 class ConfigurationError(Error):
     """What the user asked for cannot be done; the message says why and what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a configuration file.
+
+    Attributes:
+        file: The file.
+        message: What is wrong, and what to do.
+        line: Where, from 1 on; None where it is the whole file.
+        column: Where in the line, from 1 on.
+        field: The field, as `resources[0].devices[1].usb.vendor`; empty where there is none.
+    """
+
+    file: str
+    message: str
+    line: int | None = None
+    column: int | None = None
+    field: str = ""
+
+    def __str__(self) -> str:
+        place = ":".join(str(part) for part in (self.file, self.line, self.column) if part is not None)
+        return ": ".join(part for part in (place, self.field, self.message) if part)
+
+
+class ConfigurationFileError(ConfigurationError):
+    """Configuration files say what cannot be; the message has one line for each problem.
+
+    Attributes:
+        problems: All of them, in the order of the files and their lines.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))
 
 
 class TransientError(Error):

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-_VERBS = frozenset({"cdi", "demo", "kubelet", "run"})
+_VERBS = frozenset({"cdi", "config", "demo", "devices", "explain", "kubelet", "run"})
 
 
 class Verbs(click.Group):

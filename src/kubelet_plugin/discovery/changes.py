@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from kubelet_plugin.discovery.inotify import Watches
-from kubelet_plugin.discovery.patterns import Part, literal, matches, names, parse
+from kubelet_plugin.discovery.patterns import Glob, Part, literal, names, parse
 
 if TYPE_CHECKING:
     from asyncinotify import Watch
@@ -24,7 +24,8 @@ class _Interest:
     """The names of one directory that matter, and whether more lies below them."""
 
     literal: dict[str, bool] = field(default_factory=dict)
-    globs: dict[Part, bool] = field(default_factory=dict)
+    globs: dict[Glob, bool] = field(default_factory=dict)
+    links: set[str] = field(default_factory=set)
 
     def add(self, part: Part, *, through: bool) -> None:
         if isinstance(part, str):
@@ -33,10 +34,10 @@ class _Interest:
             self.globs[part] = self.globs.get(part, False) or through
 
     def judge(self, name: str) -> tuple[bool, bool]:
-        """Tell whether a name matters, and whether there may be directories to watch below it."""
-        fits = [through for part, through in self.globs.items() if matches(part, name)]
+        """Tell whether a name matters, and whether it may lead to more that is to be watched."""
+        fits = [through or name in self.links for glob, through in self.globs.items() if glob.match(name)]
         if name in self.literal:
-            fits.append(self.literal[name])
+            fits.append(self.literal[name] or name in self.links)
         return bool(fits), any(fits)
 
 
@@ -44,19 +45,21 @@ class Changes:
     """Calls `wake` when a path that fits one of the patterns may have changed.
 
     That is: such a name is created, deleted, moved, or its mode or owner changes, or a directory on the way to it
-    appears, goes or is replaced. Level-triggered: a call means "look", no more, and one call may stand for many events.
-    Whoever looks after the construction, and again after each call, misses nothing: a directory is watched before what
-    is in it is looked at. Names that fit no pattern do not wake.
+    appears, goes or is replaced; and the same for what it leads to, if it is a symbolic link. Level-triggered: a call
+    means "look", no more, and one call may stand for many events. Whoever looks after the construction, and again
+    after each call, misses nothing: a directory is watched before what is in it is looked at. Names that fit no pattern
+    do not wake.
 
-    What inotify cannot see: writes to a file, changes of what a symbolic link at the end of a path leads to, what the
-    kernel does in sysfs and procfs, and a file system mounted over a watched directory (`refresh` finds that one).
+    What inotify cannot see: writes to a file, what the kernel does in sysfs and procfs, and a file system mounted over
+    a watched directory (`recheck` finds that one).
 
     It begins with the construction, on the running event loop, and lasts until `close`.
 
     Args:
         patterns: Paths or globs; directories may be globs too, and need not exist.
         wake: Called from the event loop; must neither block nor raise.
-        host_root: A directory that all patterns are below, taken literally.
+        host_root: A directory that all patterns are below, taken literally; no symbolic link below it leads out of it:
+            absolute ones lead from it on.
         watches: The inotify instance; by default the one that all on this event loop share.
     """
 
@@ -68,11 +71,13 @@ class Changes:
         host_root: str = "/",
         watches: Watches | None = None,
     ) -> None:
-        self._tails = [parse(pattern, host_root) for pattern in patterns]
+        self._root = os.path.realpath(host_root)
+        self._tails = [parse(pattern, self._root) for pattern in patterns]
         self._wake = wake
         self._watches = watches or Watches.of_loop(asyncio.get_running_loop())
         self._interests: dict[Watch, _Interest] = {}
         self._stale = False
+        self._blind = False
         self._closed = False
         self._watches.attach(self)
         self.refresh()
@@ -93,17 +98,32 @@ class Changes:
             self._closed = True
             self._watches.detach(self)
 
+    def recheck(self) -> bool:
+        """Look for what inotify does not tell, at little cost; for the slow resync.
+
+        Returns:
+            Whether to look: a file system was mounted over a watched directory, or one cannot be watched at all.
+        """
+        if self._blind or self._watches.covered(self._interests):
+            self.refresh()
+            return True
+        return False
+
     def refresh(self) -> None:
-        """Look anew which directories to watch; for the slow resync, as inotify cannot tell of everything."""
-        self._stale = False
+        """Look anew which directories to watch."""
+        self._stale = self._blind = False
         self._interests = {}
         self._descend("/", self._tails, _MAX_LINKS)
         self._watches.keep(self, self._interests)
+        for watch, interest in self._interests.items():
+            prefixes = {glob.prefix for glob in interest.globs}
+            self._watches.narrow(watch, self, names=interest.literal, prefixes=prefixes)
 
     def notice(self, watch: "Watch", name: str) -> bool:
         """See `kubelet_plugin.discovery.inotify.Subscriber`."""
         fits, through = self._interests[watch].judge(name) if name else (True, True)
-        self._stale = self._stale or through
+        if fits and not self._stale:
+            self._stale = through or os.path.islink(os.path.join(watch.path, name))
         return fits
 
     def overflow(self) -> None:
@@ -132,22 +152,36 @@ class Changes:
                 deeper[head].append(tuple(rest))
         leads_on = all(rests and _is_plain(directory, head) for head, rests in deeper.items())
         try:
-            self._watch(directory, deeper, names_too=not leads_on)
+            interest = self._watch(directory, deeper, names_too=not leads_on)
             for head, rests in deeper.items():
                 for name in names(directory, head) if rests else ():
                     if not self._enter(directory, name, rests, links) and leads_on:
                         self._watch(directory, deeper, names_too=True)
                         self._enter(directory, name, rests, links)  # it may have come before it was watched for
+            if links:
+                self._follow(directory, {head for head, *rest in tails if not rest}, interest, links)
         except (FileNotFoundError, NotADirectoryError):
             return False  # the directory above is watched, and will tell
         return True
 
-    def _watch(self, directory: str, deeper: Mapping[Part, Sequence[_Tail]], *, names_too: bool) -> None:
+    def _follow(self, directory: str, heads: Iterable[Part], interest: _Interest, links: int) -> None:
+        """Watch what final names lead to that are symbolic links, all that begin in one directory together."""
+        targets: dict[str, list[_Tail]] = {}
+        for name in (name for head in heads for name in names(directory, head)):
+            if target := _target(os.path.join(directory, name)):
+                interest.links.add(name)
+                if parts := literal(target):
+                    targets.setdefault(self._start(directory, target), []).append(parts)
+        for start, tails in targets.items():
+            self._descend(start, tails, links - 1)
+
+    def _watch(self, directory: str, deeper: Mapping[Part, Sequence[_Tail]], *, names_too: bool) -> _Interest:
         watch = self._watches.add(directory, self, names_too=names_too)
-        if watch is not None:
-            interest = self._interests.setdefault(watch, _Interest())
-            for head, rests in deeper.items():
-                interest.add(head, through=bool(rests))
+        self._blind = self._blind or watch is None
+        interest = _Interest() if watch is None else self._interests.setdefault(watch, _Interest())
+        for head, rests in deeper.items():
+            interest.add(head, through=bool(rests))
+        return interest
 
     def _enter(self, directory: str, name: str, tails: Sequence[_Tail], links: int) -> bool:
         """Go on below a name; for a symbolic link along its target, whose directories may come and go as well.
@@ -155,16 +189,29 @@ class Changes:
         Returns:
             Whether the name is a directory, which then tells of its own end.
         """
-        path = os.path.join(directory, name)
-        target = None
-        with contextlib.suppress(OSError):
-            target = os.readlink(path)
-        if target is None:
+        path = directory if name == ".." and self._is_root(directory) else os.path.join(directory, name)
+        target = _target(path)
+        if not target:
             return self._descend(path, tails, links)
         if links:
-            start = "/" if target.startswith("/") else directory
-            self._descend(start, [(*literal(target), *tail) for tail in tails], links - 1)
+            self._descend(self._start(directory, target), [(*literal(target), *tail) for tail in tails], links - 1)
         return False
+
+    def _is_root(self, directory: str) -> bool:
+        return self._root != "/" and os.path.samefile(directory, self._root)
+
+    def _start(self, directory: str, target: str) -> str:
+        """Say from where on the target of a link in a directory goes."""
+        if not target.startswith("/"):
+            return directory
+        return self._root if os.path.join(directory, "").startswith(os.path.join(self._root, "")) else "/"
+
+
+def _target(path: str) -> str:
+    """Return the target of a symbolic link; empty where there is none."""
+    with contextlib.suppress(OSError):
+        return os.readlink(path)
+    return ""
 
 
 def _is_plain(directory: str, part: Part) -> bool:

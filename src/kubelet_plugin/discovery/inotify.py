@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
@@ -53,6 +54,52 @@ class Subscriber(Protocol):
         """Notice that events were lost."""
 
 
+class _Subscribers:
+    """Those who watch one directory, found by the names they care for.
+
+    Args:
+        identity: What tells the directory from any other.
+    """
+
+    def __init__(self, identity: tuple[int, int] | None) -> None:
+        self.identity = identity
+        self.all: dict[Subscriber, tuple[tuple[str, ...], tuple[str, ...]] | None] = {}
+        self._index: tuple[dict[str, list[Subscriber]], dict[str, list[Subscriber]], tuple[int, ...]] | None = None
+
+    def add(self, subscriber: Subscriber) -> None:
+        self.all[subscriber] = None
+        self._index = None
+
+    def narrow(self, subscriber: Subscriber, names: tuple[str, ...], prefixes: tuple[str, ...]) -> None:
+        self.all[subscriber] = (names, prefixes)
+        self._index = None
+
+    def discard(self, subscriber: Subscriber) -> None:
+        self.all.pop(subscriber, None)
+        self._index = None
+
+    def of(self, name: str) -> Iterable[Subscriber]:
+        """List who may care for a name, once each."""
+        if not name or len(self.all) == 1:
+            return tuple(self.all)
+        by_name, by_prefix, lengths = self._index = self._index or self._indexed()
+        concerned = dict.fromkeys(by_name.get(name, ()))
+        for length in lengths:
+            concerned.update(dict.fromkeys(by_prefix.get(name[:length], ())))
+        return concerned
+
+    def _indexed(self) -> tuple[dict[str, list[Subscriber]], dict[str, list[Subscriber]], tuple[int, ...]]:
+        by_name: dict[str, list[Subscriber]] = {}
+        by_prefix: dict[str, list[Subscriber]] = {}
+        for subscriber, narrowed in self.all.items():
+            names, prefixes = narrowed or ((), ("",))
+            for name in names:
+                by_name.setdefault(name, []).append(subscriber)
+            for prefix in prefixes:
+                by_prefix.setdefault(prefix, []).append(subscriber)
+        return by_name, by_prefix, tuple({len(prefix) for prefix in by_prefix})
+
+
 class Watches:
     """The directories watched on one event loop, and for whom.
 
@@ -69,7 +116,7 @@ class Watches:
         self._factory = factory or _inotify
         self._inotify: Inotify | None = None
         self._held: dict[Subscriber, set[Watch]] = {}
-        self._subscribers: dict[Watch, set[Subscriber]] = {}
+        self._subscribers: dict[Watch, _Subscribers] = {}
         self._said: set[str] = set()
 
     @classmethod
@@ -118,8 +165,31 @@ class Watches:
             self._say(directory, error)
             return None
         self._held[subscriber].add(watch)
-        self._subscribers.setdefault(watch, set()).add(subscriber)
+        if watch not in self._subscribers:
+            self._subscribers[watch] = _Subscribers(_identity(directory))
+        self._subscribers[watch].add(subscriber)
         return watch
+
+    def covered(self, watches: "Iterable[Watch]") -> bool:
+        """Tell whether at one of the watched paths there is another directory by now: one that was mounted over it."""
+        return any(
+            (subscribers := self._subscribers.get(watch)) is None or subscribers.identity != _identity(watch.path)
+            for watch in watches
+        )
+
+    def narrow(
+        self, watch: "Watch", subscriber: Subscriber, *, names: Iterable[str], prefixes: Iterable[str] = ()
+    ) -> None:
+        """Let a subscriber notice fewer events of a watch: of hundreds, few are to be asked for each.
+
+        Args:
+            watch: The watch.
+            subscriber: The subscriber.
+            names: The names it is told of.
+            prefixes: It is told of names that begin so, too. Of the directory itself it is told at any rate.
+        """
+        if (subscribers := self._subscribers.get(watch)) is not None:
+            subscribers.narrow(subscriber, tuple(names), tuple(prefixes))
 
     def keep(self, subscriber: Subscriber, watches: "Iterable[Watch]") -> None:
         """Release what a subscriber watches, but for `watches`."""
@@ -128,7 +198,7 @@ class Watches:
             held.discard(watch)
             if (subscribers := self._subscribers.get(watch)) is not None:
                 subscribers.discard(subscriber)
-                if not subscribers:
+                if not subscribers.all:
                     self._remove(watch)
 
     def handle(self, event: "Event") -> Iterable[Subscriber]:
@@ -141,7 +211,8 @@ class Watches:
         watch, name = event.watch, str(event.name or "")
         if watch is None:
             return ()
-        concerned = self._subscribers.pop(watch, ()) if mask & _IGNORED else self._subscribers.get(watch, ())
+        subscribers = self._subscribers.pop(watch, None) if mask & _IGNORED else self._subscribers.get(watch)
+        concerned = subscribers.of(name) if subscribers else ()
         return [subscriber for subscriber in concerned if subscriber.notice(watch, name)]
 
     def _read(self) -> None:
@@ -185,6 +256,14 @@ class Watches:
         if what not in self._said:
             self._said.add(what)
             logger.warning("%s; changes are noticed late, by the periodic look alone", what)
+
+
+def _identity(directory: "str | os.PathLike[str]") -> tuple[int, int] | None:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino)
 
 
 _shared: dict[asyncio.AbstractEventLoop, Watches] = {}

@@ -1,49 +1,14 @@
-"""Device nodes, watched: what is there, and whether it works."""
+"""Device nodes, watched by their paths."""
 
-import asyncio
-import contextlib
 import os
-import re
-import stat
-from collections.abc import AsyncGenerator, Callable, Iterable
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import AsyncGenerator, Iterable
 
-from kubelet_plugin.discovery.changes import Changes
-from kubelet_plugin.discovery.patterns import expand, is_glob, parse
-from kubelet_plugin.discovery.probes import Finding, Probe, exists, look
-from kubelet_plugin.errors import ConfigurationError, StuckError
-from kubelet_plugin.threads import Blocking
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """One device node, as it was when it was looked at.
-
-    Attributes:
-        path: Its path on the host.
-        present: Whether something is there; mode and owner are 0 where not.
-        mode: Its permission bits.
-        uid: Its owner.
-        gid: Its group.
-        healthy: Whether it may be handed out.
-        reason: Why it may not, or what else there is to know; for people, one line.
-        target: Where the path leads, if it is a symbolic link: CDI looks at nodes without following links.
-    """
-
-    path: str
-    present: bool
-    mode: int
-    uid: int
-    gid: int
-    healthy: bool
-    reason: str
-    target: str = ""
-
-    @property
-    def name(self) -> str:
-        """The last component of the path."""
-        return os.path.basename(self.path)
+from kubelet_plugin.discovery.lookout import Lookout
+from kubelet_plugin.discovery.patterns import expand, is_glob, natural, parse
+from kubelet_plugin.discovery.probes import Probe, exists
+from kubelet_plugin.discovery.roots import Roots
+from kubelet_plugin.discovery.survey import Node, Survey
+from kubelet_plugin.errors import ConfigurationError
 
 
 async def watch(
@@ -52,9 +17,9 @@ async def watch(
     host_root: str = "/",
     resync: float = 60.0,
     gather: float = 0.010,
-    deadline: float = 1.0,
+    deadline: float | None = None,
 ) -> AsyncGenerator[tuple[Node, ...], None]:
-    """Yield all nodes that fit the patterns: at once, then whenever one of them changes, and at every resync.
+    """Yield all nodes that fit the patterns: at once, then whenever one of them changes or what its probe finds.
 
     A pattern without a wildcard is fixed: its node is always listed, unhealthy with the reason while it is absent. A
     glob lists what is there. The order is that of the patterns, and within a glob that of the paths, `crand2` before
@@ -67,9 +32,9 @@ async def watch(
         patterns: Absolute paths or globs, as the host names them; directories may be globs too, and need not exist.
         probe: How to find out whether a node works.
         host_root: Where the host's root is seen, when that is not `/`.
-        resync: After how many seconds to look even where nothing seems to have changed.
+        resync: How often, in seconds, to probe again, and to see to what inotify does not tell.
         gather: For how many seconds after a list to gather changes for the next one.
-        deadline: How many seconds a probe may take, and with it a list.
+        deadline: How many seconds a probe may take, and with it a list; if not given, what the probe says.
 
     Raises:
         ConfigurationError: A pattern is not absolute.
@@ -77,124 +42,33 @@ async def watch(
     for pattern in patterns:
         if not os.path.isabs(pattern):
             raise ConfigurationError(f"{pattern!r} is not an absolute path; write it as the host names it, as /dev/kvm")
-    loop = asyncio.get_running_loop()
-    woken = asyncio.Event()
-    survey = _Survey(patterns, probe, host_root, deadline, woken.set)
-    with Changes(patterns, woken.set, host_root=host_root) as changes:
-        due, anew = loop.time() + resync, True
+    tested = probe.test is not None
+    with Lookout(host_root=host_root, resync=resync, thorough=tested, gather=gather) as lookout:
+        survey = Survey(Roots(host=os.path.abspath(host_root)), lookout.wake, deadline=deadline)
+        lookout.watch(patterns)
+        anew = True
         while True:
-            woken.clear()
-            nodes = await survey.look(anew=anew)
-            rested = loop.time() + gather
-            yield nodes
-            timer = asyncio.timeout_at(due)
-            with contextlib.suppress(TimeoutError):
-                async with timer:
-                    await woken.wait()
-            if anew := timer.expired() or loop.time() >= due:
-                changes.refresh()
-                due = loop.time() + resync
-            else:
-                await asyncio.sleep(max(0, rested - loop.time()))
+            lookout.looking()
+            paths = paths_of(patterns, host_root)
+            nodes = await survey.look(dict.fromkeys(paths, probe), anew=anew)
+            yield tuple(nodes.values())
+            anew = await lookout.rest()
 
 
-class _Sign(NamedTuple):
-    """What differs when a node has become another, or another's."""
+def paths_of(patterns: Iterable[str], host_root: str = "/") -> dict[str, str]:
+    """List the paths on the host that fit patterns, each once, with the pattern it fits; fixed ones always.
 
-    path: str
-    filesystem: int
-    inode: int
-    device: int
-    mode: int
-    uid: int
-    gid: int
-    changed: int
-
-
-class _Survey:
-    """Looks at the nodes, and remembers what the probe found for as long as a node stays as it was."""
-
-    def __init__(
-        self, patterns: Iterable[str], probe: Probe, host_root: str, deadline: float, freed: Callable[[], None]
-    ) -> None:
-        self._patterns = {pattern: parse(pattern) for pattern in patterns}
-        self._probe = probe
-        self._root = os.path.abspath(host_root)
-        self._deadline = deadline
-        self._blocking = Blocking(lambda _: freed())
-        self._known: dict[_Sign, Finding] = {}
-
-    async def look(self, *, anew: bool) -> tuple[Node, ...]:
-        """List all nodes; those that stayed as they were are probed again only if `anew`."""
-        seen = [(path, *look(self._real(path), self._probe.remedy)) for path in self._paths()]
-        findings: dict[str, Finding] = {}
-        if self._probe.test is not None:
-            signs = [_sign(path, status) for path, status, finding in seen if status and finding.healthy]
-            findings = await self._test(signs, {} if anew else self._known, self._probe.test)
-        return tuple(
-            _node(path, status, findings.get(path, finding), self._target(path)) for path, status, finding in seen
-        )
-
-    def _target(self, path: str) -> str:
-        real = self._real(path)
-        return os.path.realpath(real).removeprefix(self._root.rstrip("/")) if os.path.islink(real) else ""
-
-    async def _test(
-        self, signs: list[_Sign], known: dict[_Sign, Finding], test: Callable[[str], Finding]
-    ) -> dict[str, Finding]:
-        self._known = {sign: known[sign] for sign in signs if sign in known}
-        unknown = [sign for sign in signs if sign not in known]
-        tested = await asyncio.gather(*(self._run(test, sign) for sign in unknown))
-        return {sign.path: finding for sign, finding in (*self._known.items(), *zip(unknown, tested, strict=True))}
-
-    async def _run(self, test: Callable[[str], Finding], sign: _Sign) -> Finding:
-        real, name = self._real(sign.path), self._probe.name
-        try:
-            finding = await self._blocking.run(real, test, real, deadline=self._deadline)
-        except StuckError:
-            what = f"{real} did not answer the {name} probe within {self._deadline:g} s"
-            return Finding(False, f"{what}; its driver or hardware hangs; probed again when that call ends")
-        except Exception as error:  # noqa: BLE001 -- whatever it is, it is about this node alone
-            return Finding(False, f"{real} could not be probed ({name}): {type(error).__name__}: {error}")
-        self._known[sign] = finding
-        return finding
-
-    def _paths(self) -> Iterable[str]:
-        """List the paths on the host, each once."""
-        paths: dict[str, None] = {}
-        for pattern, parts in self._patterns.items():
-            if is_glob(pattern):
-                found = (path.removeprefix(self._root.rstrip("/")) for path in expand(self._root, parts))
-                paths.update(dict.fromkeys(sorted(found, key=_natural)))
-            else:
-                paths[os.path.abspath(pattern)] = None
-        return paths
-
-    def _real(self, path: str) -> str:
-        return self._root.rstrip("/") + path
-
-
-def _sign(path: str, status: os.stat_result) -> _Sign:
-    return _Sign(
-        path,
-        status.st_dev,
-        status.st_ino,
-        status.st_rdev,
-        status.st_mode,
-        status.st_uid,
-        status.st_gid,
-        status.st_ctime_ns,
-    )
-
-
-def _node(path: str, status: os.stat_result | None, finding: Finding, target: str) -> Node:
-    if status is None:
-        return Node(path, False, 0, 0, 0, finding.healthy, finding.reason, target)
-    mode = stat.S_IMODE(status.st_mode)
-    return Node(path, True, mode, status.st_uid, status.st_gid, finding.healthy, finding.reason, target)
-
-
-def _natural(path: str) -> tuple[list[str | int], str]:
-    """Sort numbers by their value; every second piece is one, so that like is compared with like."""
-    pieces = re.split(r"([0-9]+)", path)
-    return [int(piece) if index % 2 else piece for index, piece in enumerate(pieces)], path
+    Args:
+        patterns: Absolute paths or globs.
+        host_root: Where the host's root is seen.
+    """
+    root = os.path.abspath(host_root)
+    paths: dict[str, str] = {}
+    for pattern in patterns:
+        if is_glob(pattern):
+            found = (path.removeprefix(root.rstrip("/")) for path in expand(root, parse(pattern)))
+            for path in sorted(found, key=natural):
+                paths.setdefault(path, pattern)
+        else:
+            paths.setdefault(os.path.abspath(pattern), pattern)
+    return paths

@@ -35,6 +35,12 @@ class Device:
         numa_nodes: The NUMA nodes the device is close to; empty where unknown. Never -1.
         cdi_device: The device's name in its CDI spec, where that is not its id: shares of one device have ids of
             their own and one name in common.
+        grace: For how many seconds it stays listed, as Unhealthy, once it is no longer yielded; None: as its plugin
+            says.
+        annotations: Annotations of a container that is given this device, for its runtime to see: pairs of key and
+            value.
+        links: Stable symbolic links to its nodes, pairs of the real path on the host and the link. A device spec names
+            the link, for runtimes follow it; CDI, which does not, has the real path.
     """
 
     id: str
@@ -43,10 +49,13 @@ class Device:
     reason: str = ""
     numa_nodes: tuple[int, ...] = ()
     cdi_device: str = ""
+    grace: float | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
+    links: tuple[tuple[str, str], ...] = ()
 
     @classmethod
     def from_node(cls, device_id: str, node: "Node", *, permissions: str = "rw") -> "Device":
-        """Offer a device node under the path it has on the host.
+        """Offer a device node under the path it has on the host; a symbolic link is kept as the stable way to it.
 
         The CDI edit carries the node's mode, but no owner: a runtime then gives the node to the container's own user,
         which is what lets a pod that does not run as root open it.
@@ -64,6 +73,7 @@ class Device:
             ),
             Health.HEALTHY if node.healthy else Health.UNHEALTHY,
             node.reason,
+            links=((node.target, node.path),) if node.target else (),
         )
 
     @property
@@ -86,4 +96,5 @@ class Device:
         if count == 1:
             return (self,)
         rest = (self.edits, self.health, self.reason, self.numa_nodes, self.cdi_name)
-        return tuple(Device(f"{self.id}::{share}", *rest) for share in range(count))
+        more = (self.grace, self.annotations, self.links)
+        return tuple(Device(f"{self.id}::{share}", *rest, *more) for share in range(count))

@@ -2,7 +2,7 @@
 
 import enum
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from kubelet_plugin import cdi
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
@@ -49,7 +49,7 @@ def needs_cdi(device: Device, inject: Inject) -> bool:
 
 
 def check_deliverable(inject: Inject, devices: Sequence[Device]) -> None:
-    """Refuse devices with hooks or additional gids where CDI, which alone can carry them, is not used.
+    """Refuse devices with what CDI alone can carry, such as hooks, where it is not used.
 
     Raises:
         DeviceListError: There is such a device.
@@ -85,23 +85,26 @@ def answer(
     if beyond := _beyond_v1beta1(extra):
         raise PluginError(f"allocate() returned {beyond}, which only a device's own edits can bring, through CDI")
     edits = extra if inject.by_cdi_alone else cdi.merge(*(device.edits for device in devices), extra)
+    links = dict(link for device in devices for link in device.links)
     response = v1beta1.ContainerAllocateResponse(
         envs=dict(entry.split("=", 1) for entry in edits.env),
-        devices=[_device_spec(node) for node in edits.device_nodes],
+        devices=[_device_spec(node, links) for node in edits.device_nodes],
         mounts=[_mount(mount) for mount in edits.mounts],
     )
-    if not cdi_names:
-        return response
-    if inject is Inject.CDI_ANNOTATION:
-        response.annotations = {annotation_key(resource_name): ",".join(cdi_names)}
-    else:
+    if cdi_names and inject is Inject.CDI_ANNOTATION:
+        response.annotations[annotation_key(resource_name)] = ",".join(cdi_names)
+    elif cdi_names:
         response.cdi_devices = [v1beta1.CDIDevice(name=name) for name in cdi_names]
+    for device in devices:
+        for key, value in device.annotations:
+            response.annotations.setdefault(key, value)  # the first stays, as among the answers to one container
     return response
 
 
-def _device_spec(node: cdi.DeviceNode) -> v1beta1.DeviceSpec:
+def _device_spec(node: cdi.DeviceNode, links: Mapping[str, str]) -> v1beta1.DeviceSpec:
+    real = node.host_path or node.path
     return v1beta1.DeviceSpec(
-        container_path=node.path, host_path=node.host_path or node.path, permissions=node.permissions or "rwm"
+        container_path=node.path, host_path=links.get(real, real), permissions=node.permissions or "rwm"
     )
 
 
@@ -114,6 +117,7 @@ def _mount(mount: cdi.Mount) -> v1beta1.Mount:
 def _beyond_v1beta1(edits: ContainerEdits) -> str:
     parts = {
         "hooks": edits.hooks,
+        "a node's owner": any(node.uid is not None or node.gid is not None for node in edits.device_nodes),
         "additional gids": edits.additional_gids,
         "Intel RDT settings": edits.intel_rdt,
         "network devices": edits.net_devices,

@@ -96,6 +96,18 @@ def _check(device: object, listed: Mapping[str, Device]) -> None:
     nodes: object = device.numa_nodes
     if not isinstance(nodes, tuple) or not all(isinstance(node, int) and node >= 0 for node in nodes):
         raise DeviceListError(f"device {device.id!r} is on NUMA nodes {nodes!r}: give a tuple, leave unknown ones out")
+    if not (_are_pairs(device.annotations) and _are_pairs(device.links)):
+        raise DeviceListError(f"device {device.id!r} has annotations or links that are no tuple of pairs of texts")
+
+
+def _are_pairs(pairs: object) -> bool:
+    return pairs == () or (
+        isinstance(pairs, tuple)
+        and all(
+            isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(text, str) for text in pair)  # noqa: PLR2004
+            for pair in pairs
+        )
+    )
 
 
 def _check_edits(device: Device) -> None:
@@ -131,6 +143,7 @@ class Inventory:
     def __init__(self) -> None:
         self._latest: DeviceList | None = None
         self._changed = asyncio.Event()
+        self._ended = False
 
     @property
     def latest(self) -> DeviceList | None:
@@ -138,12 +151,20 @@ class Inventory:
         return self._latest
 
     def replace(self, latest: DeviceList) -> None:
-        """Make `latest` the list of now."""
+        """Make `latest` the list of now, unless the last one has been."""
+        if self._ended:
+            return
         changed = self._latest is None or self._latest.message != latest.message
         self._latest = latest
         if changed:
             self._changed.set()
             self._changed = asyncio.Event()
+
+    def end(self, last: DeviceList) -> None:
+        """Make `last` the last list: whoever has got it gets no more."""
+        self._ended = True
+        self._latest = last
+        self._changed.set()
 
     async def first(self) -> None:
         """Wait until there is a list."""
@@ -151,13 +172,15 @@ class Inventory:
             await self._changed.wait()
 
     async def lists(self) -> AsyncIterator[DeviceList]:
-        """Yield the list of now, then each one that differs, for ever."""
+        """Yield the list of now, then each one that differs, until the last one."""
         sent: Encoded | None = None
         while True:
             changed = self._changed
             if self._latest is not None and self._latest.message != sent:
                 sent = self._latest.message
                 yield self._latest
+            elif self._ended:
+                return
             else:
                 await changed.wait()
 

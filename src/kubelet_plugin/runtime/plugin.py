@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Sequence
 
 from kubelet_plugin.cdi import ContainerEdits
 from kubelet_plugin.runtime.device import NO_EDITS, Device
+from kubelet_plugin.runtime.inject import Inject
 
 
 class DevicePlugin(ABC):
@@ -23,11 +24,13 @@ class DevicePlugin(ABC):
         grace: For how many seconds a device that is no longer yielded stays listed, as Unhealthy. It stays longer while
             a pod holds it, where the kubelet's pod-resources socket can be read.
         cdi_kind: The kind of the CDI spec; empty derives it from the resource name.
+        inject: What an Allocate answer of this resource holds; None: as the settings say.
     """
 
     resource_name: str
     grace: float = 300.0
     cdi_kind: str = ""
+    inject: Inject | None = None
 
     @abstractmethod
     def devices(self) -> AsyncIterator[Sequence[Device]]:

@@ -69,9 +69,10 @@ class OurSocket:
         return self._endpoint is not None and self._endpoint.is_in_place()
 
     def release(self) -> None:
-        """Remove the socket file if it is ours."""
+        """Remove the socket file if it is ours. From here on none is: its inode's number may become another's."""
         if self._endpoint:
             self._endpoint.release()
+            self._endpoint = None
 
 
 async def stay_registered(
@@ -81,8 +82,9 @@ async def stay_registered(
     registration: Registration,
     wake: asyncio.Event,
     settings: Settings,
+    over: Callable[[], bool],
 ) -> None:
-    """Go on until cancelled; then leave nothing behind.
+    """Go on until cancelled, or until it is over.
 
     Args:
         socket: Our socket.
@@ -92,26 +94,22 @@ async def stay_registered(
         registration: Our registration.
         wake: Set when there is a reason to look again.
         settings: Directories and times.
+        over: Tells whether it is over; looked at when woken.
     """
     claims = 0
     loop = asyncio.get_running_loop()
     with Changes([socket.path, kubelet_socket(settings.plugin_dir)], wake.set) as changes:
-        try:
-            while True:
-                wake.clear()
-                pause = await socket.hold(server)
-                if not pause:
-                    if claims != socket.claims:
-                        claims = socket.claims
-                        await claimed()
-                        continue  # the socket may be gone again by now, and a kubelet must find it
-                    pause = registration.advance(loop.time())
-                try:
-                    async with asyncio.timeout(pause):
-                        await wake.wait()
-                except TimeoutError:
-                    changes.refresh()  # a file system mounted over the directory is not told of
-        finally:
-            await registration.close()
-            socket.release()
-            await server.close()
+        while not over():
+            wake.clear()
+            pause = await socket.hold(server)
+            if not pause:
+                if claims != socket.claims:
+                    claims = socket.claims
+                    await claimed()
+                    continue  # the socket may be gone again by now, and a kubelet must find it
+                pause = registration.advance(loop.time())
+            try:
+                async with asyncio.timeout(pause):
+                    await wake.wait()
+            except TimeoutError:
+                changes.refresh()  # a file system mounted over the directory is not told of

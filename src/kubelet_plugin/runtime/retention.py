@@ -17,7 +17,7 @@ class Retention:
     """Remembers the devices of one resource that are no longer yielded.
 
     Args:
-        grace: For how many seconds they stay listed.
+        grace: For how many seconds they stay listed, where a device does not say it itself.
     """
 
     def __init__(self, grace: float) -> None:
@@ -33,11 +33,10 @@ class Retention:
             now: The time in seconds, on any clock that only goes forward.
         """
         found = {device.id: device for device in devices}
-        if self._grace > 0:
-            for device_id, device in self._listed.items():
-                if device_id not in found:
-                    lost = replace(device, health=Health.UNHEALTHY, reason=GONE)
-                    self._lost[device_id] = (lost, now + self._grace)
+        for device_id, device in self._listed.items():
+            if device_id not in found and (grace := self._of(device)) > 0:
+                lost = replace(device, health=Health.UNHEALTHY, reason=GONE)
+                self._lost[device_id] = (lost, now + grace)
         self._lost = {device_id: entry for device_id, entry in self._lost.items() if device_id not in found}
         self._listed = found
         return (*devices, *(device for device, _ in self._lost.values()))
@@ -59,10 +58,13 @@ class Retention:
             if device is None or until > now:
                 continue  # it is back, or was lost anew, since it was asked who holds it
             if device_id in held:
-                self._lost[device_id] = (device, now + self._grace)
+                self._lost[device_id] = (device, now + self._of(device))
             else:
                 del self._lost[device_id]
 
     def next_expiry(self) -> float | None:
         """When the next lost device's time is over; None when none is lost."""
         return min((until for _, until in self._lost.values()), default=None)
+
+    def _of(self, device: Device) -> float:
+        return self._grace if device.grace is None else device.grace

@@ -1,59 +1,67 @@
-"""`serve` and `run`: a plugin, or several, against the kubelet of this node."""
+"""One plugin against the kubelet of this node."""
 
 import asyncio
+import contextlib
 import logging
 import os
-import signal
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 
 from kubelet_plugin import cdi
 from kubelet_plugin.api import deviceplugin_v1beta1 as v1beta1
 from kubelet_plugin.api import resource_names
 from kubelet_plugin.api.transport import Server
 from kubelet_plugin.errors import ConfigurationError
-from kubelet_plugin.runtime import logs
 from kubelet_plugin.runtime.endpoint import socket_name
-from kubelet_plugin.runtime.hooks import is_cancelled
-from kubelet_plugin.runtime.inventory import Inventory
+from kubelet_plugin.runtime.inventory import DeviceList, Inventory
 from kubelet_plugin.runtime.plugin import DevicePlugin
 from kubelet_plugin.runtime.reconcile import OurSocket, stay_registered
 from kubelet_plugin.runtime.registration import Registration
 from kubelet_plugin.runtime.service import Service
-from kubelet_plugin.runtime.settings import Backoff, Settings
+from kubelet_plugin.runtime.settings import Settings
 from kubelet_plugin.runtime.specs import SpecFile
-from kubelet_plugin.runtime.statelog import ERROR, INFO, StateLog
+from kubelet_plugin.runtime.statelog import INFO, StateLog
 from kubelet_plugin.runtime.streams import Streams
 from kubelet_plugin.runtime.supply import Supply
 
 logger = logging.getLogger("kubelet_plugin.runtime")
 
 _DEFAULTS = Settings()
-_FAREWELL = 0.5  # seconds for streams to end, before the process goes regardless
+_FAREWELL = 0.5  # seconds for kubelets to take the last list
 
 
-def check(plugins: Sequence[DevicePlugin], settings: Settings = _DEFAULTS) -> None:
+def check(plugins: Iterable[DevicePlugin], settings: Settings = _DEFAULTS) -> None:
     """Refuse what can be known to fail before anything is started.
 
     Raises:
-        ConfigurationError: There is no plugin, a resource name, a CDI kind or the directory cannot work, or two plugins
-            are in each other's way.
+        ConfigurationError: A resource name, a CDI kind or the directory cannot work, or two plugins are in each other's
+            way.
     """
-    if not plugins:
-        raise ConfigurationError("there is no plugin to serve")
     taken: dict[str, str] = {}
     for plugin in plugins:
         if not isinstance(plugin, DevicePlugin):
             raise ConfigurationError(f"{plugin!r} is no DevicePlugin: give an instance of a subclass of it")
         if fault := resource_names.fault(getattr(plugin, "resource_name", "")):
             raise ConfigurationError(fault)
-        files = [os.path.join(settings.plugin_dir, socket_name(plugin.resource_name, settings.plugin_dir))]
-        if settings.inject.by_cdi:
-            files.append(cdi.spec_path(_kind(plugin), settings.cdi_dir))
-        for file in files:
+        for file in files_of(plugin, settings):
+            if taken.get(file) == plugin.resource_name:
+                raise ConfigurationError(f"the resource {plugin.resource_name} is there twice: serve it once")
             if file in taken:
                 both = f"{taken[file]} and {plugin.resource_name}"
                 raise ConfigurationError(f"{both} would share the file {file}: serve one of them, or name it otherwise")
             taken[file] = plugin.resource_name
+
+
+def files_of(plugin: DevicePlugin, settings: Settings) -> list[str]:
+    """List the files that a plugin needs for itself: its socket, and its CDI spec where there is one.
+
+    Raises:
+        ConfigurationError: They cannot be.
+    """
+    files = [os.path.join(settings.plugin_dir, socket_name(plugin.resource_name, settings.plugin_dir))]
+    if (plugin.inject or settings.inject).by_cdi:
+        files.append(cdi.spec_path(_kind(plugin), settings.cdi_dir))
+    return files
 
 
 def _kind(plugin: DevicePlugin) -> str:
@@ -78,97 +86,93 @@ async def serve(plugin: DevicePlugin, settings: Settings = _DEFAULTS) -> None:
         ConfigurationError: The plugin's names cannot work.
     """
     check([plugin], settings)
-    log = StateLog(logger, plugin.resource_name)
-    wake = asyncio.Event()
-    streams = Streams(wake.set)
-    inventory = Inventory()
-    name = socket_name(plugin.resource_name, settings.plugin_dir)
-    socket = OurSocket(os.path.join(settings.plugin_dir, name), settings, log)
-    spec = SpecFile(_kind(plugin), settings.cdi_dir, socket.is_ours) if settings.inject.by_cdi else None
-    service = Service(plugin, inventory, streams, spec, settings, log)
-    server = Server(service.handlers(), name=plugin.resource_name)
-    request = v1beta1.RegisterRequest(
-        version="v1beta1",
-        endpoint=name,
-        resource_name=plugin.resource_name,
-        options=service.options(),  # kubelets of 1.20's age read them here alone, newer ones never do
-    )
-    supply = Supply(plugin, inventory, spec, settings, log)
-    registration = Registration(request, streams, wake, settings, log)
-    async with asyncio.TaskGroup() as tasks:
-
-        async def claimed() -> None:
-            if socket.claims == 1:
-                tasks.create_task(supply.run())
-                await supply.first()
-            else:
-                supply.offer()  # the spec file is ours to write again
-
-        await stay_registered(socket, server, claimed, registration, wake, settings)
+    await Serving(plugin, settings).run()
 
 
-def run(*plugins: DevicePlugin, settings: Settings | None = None) -> int:
-    """Serve plugins until SIGTERM or SIGINT. This is a whole program's `main`.
-
-    A plugin whose serving fails for a reason of its own is begun anew after a while; the others go on.
-
-    Log records go to standard error as lines of text, unless the program has set up logging itself.
+class Serving:
+    """One plugin that is served, once.
 
     Args:
-        plugins: The plugins.
-        settings: Where and how, for all of them; if not given, what the environment says, as
-            `Settings.from_environment` reads it.
-
-    Returns:
-        The exit code, 0.
-
-    Raises:
-        ConfigurationError: Something about the plugins, or a variable of the environment, cannot work.
+        plugin: The plugin, checked.
+        settings: Where and how.
     """
-    if settings is None:
-        settings = Settings.from_environment(os.environ)
-    check(plugins, settings)
-    if not logging.getLogger().handlers:
-        logs.configure("text", "info")
-    loop = asyncio.new_event_loop()
-    try:
-        loop.run_until_complete(_run(plugins, settings))
-    finally:
-        _close(loop)
-    return 0
 
+    def __init__(self, plugin: DevicePlugin, settings: Settings) -> None:
+        self._settings = settings = replace(settings, inject=plugin.inject or settings.inject)
+        self._name = plugin.resource_name
+        self._log = log = StateLog(logger, self._name)
+        self._wake = asyncio.Event()
+        self._streams = Streams(self._wake.set)
+        self._inventory = Inventory()
+        socket, spec = self._files(plugin)
+        self._socket = socket
+        service = Service(plugin, self._inventory, self._streams, spec, settings, log)
+        self._server = Server(service.handlers(), name=self._name)
+        request = v1beta1.RegisterRequest(
+            version="v1beta1",
+            endpoint=os.path.basename(socket.path),
+            resource_name=self._name,
+            options=service.options(),  # kubelets of 1.20's age read them here alone, newer ones never do
+        )
+        self._supply = Supply(plugin, self._inventory, spec, settings, log)
+        self._supplying: asyncio.Task[None] | None = None
+        self._registration = Registration(request, self._streams, self._wake, settings, log)
+        self._withdrawn = False
 
-async def _run(plugins: Sequence[DevicePlugin], settings: Settings) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    tasks = {asyncio.create_task(_persist(plugin, settings)) for plugin in plugins}
-    await stop.wait()
-    logger.log(INFO, "stopping")
-    for task in tasks:
-        task.cancel()
-    await asyncio.wait(tasks, timeout=_FAREWELL)
+    def _files(self, plugin: DevicePlugin) -> tuple[OurSocket, SpecFile | None]:
+        settings = self._settings
+        name = socket_name(plugin.resource_name, settings.plugin_dir)
+        socket = OurSocket(os.path.join(settings.plugin_dir, name), settings, self._log)
+        if not settings.inject.by_cdi:
+            return socket, None
+        return socket, SpecFile(_kind(plugin), settings.cdi_dir, socket.is_ours)
 
+    async def run(self) -> None:
+        """Serve until cancelled or withdrawn; then streams end and the socket goes."""
+        async with asyncio.TaskGroup() as tasks:
 
-async def _persist(plugin: DevicePlugin, settings: Settings) -> None:
-    backoff = Backoff(settings)
-    while True:
-        try:
-            await serve(plugin, settings)
-        except Exception as error:  # noqa: BLE001 -- whatever it is, the other plugins go on
-            if is_cancelled():
-                return
-            StateLog(logger, plugin.resource_name).event(
-                ERROR, f"serving failed: {type(error).__name__}: {error}; beginning anew", error=error
-            )
-        await asyncio.sleep(backoff.next())
+            async def claimed() -> None:
+                if self._socket.claims == 1:
+                    self._supplying = tasks.create_task(self._supply.run())
+                    await self._supply.first()
+                else:
+                    self._supply.offer()  # the spec file is ours to write again
 
+            try:
+                await self._stay_registered(claimed)
+                await self._say_goodbye()
+            finally:
+                await self._registration.close()
+                self._socket.release()
+                await self._server.close()
 
-def _close(loop: asyncio.AbstractEventLoop) -> None:
-    """Close the loop without waiting for what does not end: asyncio.run would."""
-    tasks = asyncio.all_tasks(loop)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        loop.run_until_complete(asyncio.wait(tasks, timeout=_FAREWELL / 2))
-    loop.close()
+    def withdraw(self) -> None:
+        """Let it end with an empty list to every open stream, since there are no such devices any more.
+
+        A kubelet has half a second to take it. The CDI spec stays: running pods replay its names.
+        """
+        self._withdrawn = True
+        if self._supplying:
+            self._supplying.cancel()
+        self._inventory.end(DeviceList(self._name, ()))
+        self._wake.set()
+
+    async def _stay_registered(self, claimed: Callable[[], Awaitable[None]]) -> None:
+        await stay_registered(
+            self._socket,
+            self._server,
+            claimed,
+            self._registration,
+            self._wake,
+            self._settings,
+            over=lambda: self._withdrawn,
+        )
+
+    async def _say_goodbye(self) -> None:
+        await self._registration.close()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FAREWELL):
+                while self._streams.any_open:
+                    self._wake.clear()
+                    await self._wake.wait()
+        self._log.event(INFO, "withdrawn")

@@ -16,6 +16,11 @@ class Streams:
         self._serial = 0
 
     @property
+    def any_open(self) -> bool:
+        """Whether there is an open stream."""
+        return bool(self._open)
+
+    @property
     def serial(self) -> int:
         """The number of the stream that was opened last."""
         return self._serial

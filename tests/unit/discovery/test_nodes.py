@@ -77,7 +77,8 @@ async def test_a_node_carries_its_mode_and_owner() -> None:
     status = os.stat("/dev/null")
     async with aclosing(watch("/dev/null", probe=probes.open_node)) as lists:
         (node,) = await next_list(lists)
-    assert node == Node("/dev/null", True, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid, True, "")
+    owner = (status.st_uid, status.st_gid)
+    assert node == Node("/dev/null", True, stat.S_IMODE(status.st_mode), *owner, True, "", number=status.st_rdev)
 
 
 @asynchronous

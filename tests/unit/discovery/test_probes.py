@@ -1,16 +1,21 @@
 import errno
+import gc
+import importlib
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from kubelet_plugin.discovery import probes
 from kubelet_plugin.discovery.probes import PROBES, Finding, kvm_version, look, opened
+from kubelet_plugin.errors import ConfigurationError
 from tests.unit.discovery.listening import descriptors
 
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root makes device nodes and becomes another user")
@@ -237,3 +242,298 @@ def test_another_version_of_the_kvm_api_is_refused(version: int) -> None:
 @pytest.mark.skipif(not os.access("/dev/kvm", os.R_OK | os.W_OK), reason="there is no /dev/kvm that may be opened")
 def test_a_kvm_that_answers_is_healthy() -> None:
     assert find(probes.kvm, "/dev/kvm") == Finding(True)
+
+
+def test_a_probe_may_take_a_second_unless_it_says_otherwise() -> None:
+    assert {probe.deadline for probe in PROBES.values()} == {1.0}
+
+
+# --- a program as a probe ---
+
+
+def sh(script: str, deadline: float = 10.0) -> probes.Probe:
+    return probes.command(["sh", "-c", script, "sh", "{path}"], deadline)
+
+
+def program(path: Path, text: str, mode: int = 0o755) -> str:
+    path.write_text(text)
+    path.chmod(mode)
+    return str(path)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+def gone(pid: int) -> bool:
+    """Wait for the end of a process that was killed, which is not ours to wait for."""
+    until = time.monotonic() + 5
+    while is_running(pid) and time.monotonic() < until:
+        time.sleep(0.005)
+    return not is_running(pid)
+
+
+def test_a_program_that_exits_with_0_says_that_the_device_works() -> None:
+    assert find(sh("echo all is well"), "/dev/null") == Finding(True)
+
+
+@pytest.mark.parametrize("to", ["", " >&2"], ids=["stdout", "stderr"])
+def test_the_last_line_of_a_program_that_fails_is_the_reason(to: str) -> None:
+    assert find(sh(f"(echo asking; echo no carrier; echo ' '){to}; exit 3"), "/dev/null") == Finding(
+        False, "no carrier"
+    )
+
+
+def test_a_program_that_fails_without_a_word_is_named_with_its_exit_code() -> None:
+    assert find(sh("exit 3"), "/dev/null") == Finding(False, "sh: exit code 3")
+
+
+def test_a_program_that_dies_is_named_with_the_signal() -> None:
+    assert find(sh("kill -SEGV $$"), "/dev/null") == Finding(False, "sh: killed by SIGSEGV")
+
+
+def test_a_signal_without_a_name_has_its_number() -> None:
+    assert find(sh(f"kill -{signal.SIGRTMIN + 3} $$"), "/dev/null") == Finding(
+        False, f"sh: killed by signal {signal.SIGRTMIN + 3}"
+    )
+
+
+def test_a_program_is_told_the_path_where_it_asks_for_it_and_no_shell_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "a $b; c").symlink_to("/dev/null")
+    probe = probes.command([sys.executable, "-c", "import sys; sys.exit(sys.argv[1])", "node={path}"], 10.0)
+    assert find(probe, tmp_path / "a $b; c").reason == f"node={tmp_path}/a $b; c"
+
+
+def test_a_program_has_this_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BAUD", "9600")
+    assert find(sh('echo "$BAUD"; exit 1'), "/dev/null").reason == "9600"
+
+
+def test_a_program_has_a_session_of_its_own() -> None:
+    script = "import os, sys; sys.exit(f'{os.getsid(0) == os.getpgrp() == os.getpid()}')"
+    assert find(probes.command([sys.executable, "-c", script], 10.0), "/dev/null").reason == "True"
+
+
+def test_a_program_has_nothing_to_read() -> None:
+    script = """
+from kubelet_plugin.discovery import probes
+print(probes.command(["sh", "-c", "cat; echo end; exit 1"], 10.0).test("/dev/null").reason, input())
+"""
+    answer = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True, input="mine")
+    assert answer.stdout == "end mine\n"
+
+
+def test_what_a_program_writes_becomes_one_printable_line() -> None:
+    assert find(sh(r"printf 'bad\tmode:\033[1m \377\r\n'; exit 1"), "/dev/null").reason == "bad mode: [1m \ufffd"
+
+
+def test_a_long_line_is_cut() -> None:
+    reason = find(sh("printf '%0300d\n' 0; exit 1"), "/dev/null").reason
+    assert reason == "0" * 199 + "…"
+
+
+def test_a_program_may_write_more_than_is_kept() -> None:
+    assert find(sh("yes | head -c 1000000; echo at last; exit 1"), "/dev/null").reason == "at last"
+
+
+def test_a_program_that_is_not_done_in_time_is_killed_with_all_it_started(tmp_path: Path) -> None:
+    started = time.monotonic()
+    finding = find(
+        sh(f"sleep 60 & echo $! >{tmp_path}/child; echo $$ >{tmp_path}/sh; echo waiting; wait", 0.5), "/dev/null"
+    )
+    assert time.monotonic() - started < 5
+    assert finding == Finding(False, "sh was not done within 0.5 s, and was killed; at last it wrote: waiting")
+    assert [gone(int((tmp_path / name).read_text())) for name in ("sh", "child")] == [True, True]
+
+
+def test_a_program_that_writes_without_end_is_killed_in_time() -> None:
+    started = time.monotonic()
+    finding = find(probes.command(["yes"], 0.5), "/dev/null")
+    assert time.monotonic() - started < 5
+    assert finding.reason == "yes was not done within 0.5 s, and was killed; at last it wrote: y"
+
+
+def test_a_program_that_closes_its_output_is_waited_for() -> None:
+    assert find(sh("exec >&- 2>&-; sleep 0.1; exit 4"), "/dev/null").reason == "sh: exit code 4"
+
+
+def test_a_program_that_ends_is_not_waited_for_because_of_what_it_left_behind(tmp_path: Path) -> None:
+    started = time.monotonic()
+    assert (
+        find(sh(f"sleep 60 & echo $! >{tmp_path}/child; echo no carrier; exit 1"), "/dev/null").reason == "no carrier"
+    )
+    assert time.monotonic() - started < 5
+    assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_nobody_stays_behind_as_a_zombie_where_this_is_the_first_process() -> None:
+    script = """
+import ctypes, os
+from kubelet_plugin.discovery import probes
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1) == 0
+probes.command(["sh", "-c", "sleep 60 & sleep 60 & wait"], 0.2).test("/dev/null")
+try:
+    print(os.waitpid(-1, os.WNOHANG))
+except ChildProcessError:
+    print("no children")
+"""
+    answer = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+    assert answer.stdout == "no children\n"
+
+
+def test_a_program_leaves_no_descriptor_behind() -> None:
+    before = descriptors()
+    for script in ("exit 0", "exit 1"):
+        find(sh(script), "/dev/null")
+    find(probes.command(["/nowhere/check"]), "/dev/null")
+    assert descriptors() == before
+
+
+def test_a_program_that_is_missing_is_named() -> None:
+    finding = find(probes.command(["/nowhere/check"]), "/dev/null")
+    assert finding == Finding(
+        False,
+        "the probe /nowhere/check cannot be run: No such file or directory; "
+        "see that it, and the interpreter it names, is in the image and executable",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "why"),
+    [
+        ("#!/bin/sh\n", 0o644, "Permission denied"),
+        ("\0", 0o755, "Exec format error"),
+        ("#!/nowhere/sh\n", 0o755, "No such file or directory"),
+    ],
+    ids=["not executable", "no program", "no interpreter"],
+)
+def test_a_program_that_cannot_be_run_is_named_with_the_cause(text: str, mode: int, why: str, tmp_path: Path) -> None:
+    check = program(tmp_path / "check", text, mode)
+    finding = find(probes.command([check]), "/dev/null")
+    assert not finding.healthy
+    assert finding.reason.startswith(f"the probe {check} cannot be run: {why}; see that it")
+
+
+def test_a_probe_that_is_a_program_is_named_after_it_and_outlasts_it() -> None:
+    probe = probes.command(["/usr/bin/check-modem"], 2.0)
+    assert (probe.name, probe.remedy) == ("check-modem", probes.exists.remedy)
+    assert 2.0 < probe.deadline < 2.5
+
+
+# --- a Python function as a probe ---
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Write the module `own_probe`, which can be imported for as long as the test runs."""
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(text: str) -> None:
+        (tmp_path / "own_probe.py").write_text(text)
+        importlib.invalidate_caches()
+
+    yield write
+    sys.modules.pop("own_probe", None)
+
+
+Module = Callable[[str], None]
+OWN = "own_probe:check"
+
+
+@pytest.mark.parametrize("returned", ["None", "''"])
+def test_a_function_that_returns_nothing_says_that_the_device_works(returned: str, module: Module) -> None:
+    module(f"def check(path): return {returned}")
+    assert find(probes.entry_point(OWN), "/dev/null") == Finding(True)
+
+
+def test_what_a_function_returns_is_the_reason_in_one_line(module: Module) -> None:
+    module("def check(path): return f'{path}:\\n no carrier'")
+    assert find(probes.entry_point(OWN), "/dev/null") == Finding(False, "/dev/null: no carrier")
+
+
+@pytest.mark.parametrize("error", ["ValueError", "SystemExit", "KeyboardInterrupt"])
+def test_a_function_that_raises_makes_the_device_unhealthy(error: str, module: Module) -> None:
+    module(f"def check(path): raise {error}('no\\nfirmware')")
+    assert find(probes.entry_point(OWN), "/dev/null") == Finding(False, f"the probe {OWN} raised {error}: no firmware")
+
+
+@pytest.mark.parametrize(
+    ("returned", "shown"), [("True", "True"), ("0", "0"), ("b''", "b''"), ("' '", "' '"), ("[1]", "[1]")]
+)
+def test_a_function_that_returns_something_else_is_told_what_to_return(
+    returned: str, shown: str, module: Module
+) -> None:
+    module(f"def check(path): return {returned}")
+    finding = find(probes.entry_point(OWN), "/dev/null")
+    assert not finding.healthy
+    assert finding.reason.startswith(f"the probe {OWN} returned {shown}; let it return None or the reason")
+
+
+def test_a_coroutine_function_is_told_not_to_be_one(module: Module) -> None:
+    module("async def check(path): pass")
+    finding = find(probes.entry_point(OWN), "/dev/null")
+    gc.collect()  # a coroutine that was never awaited would be complained of now
+    assert not finding.healthy
+    assert finding.reason.endswith("and be no coroutine")
+
+
+def test_a_function_that_is_nowhere_makes_the_device_unhealthy(module: Module) -> None:
+    assert find(probes.entry_point(OWN), "/dev/null") == Finding(
+        False,
+        "the probe own_probe:check cannot be imported: ModuleNotFoundError: No module named 'own_probe'; "
+        "correct or install it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("", "AttributeError: module 'own_probe' has no attribute 'check'"),
+        ("check = 1", "TypeError: check is no function"),
+        ("raise RuntimeError('no licence')", "RuntimeError: no licence"),
+        ("def", "SyntaxError: "),
+    ],
+    ids=["no such name", "no function", "raises", "no Python"],
+)
+def test_a_module_that_will_not_do_makes_the_device_unhealthy(text: str, why: str, module: Module) -> None:
+    module(text)
+    finding = find(probes.entry_point(OWN), "/dev/null")
+    assert not finding.healthy
+    assert finding.reason.startswith(f"the probe {OWN} cannot be imported: {why}")
+
+
+def test_a_function_may_be_that_of_a_class(module: Module) -> None:
+    module("class Modem:\n  @staticmethod\n  def check(path): return 'busy'")
+    assert find(probes.entry_point("own_probe:Modem.check"), "/dev/null").reason == "busy"
+
+
+def test_a_function_is_imported_when_it_is_first_called(module: Module) -> None:
+    module("def check(path): pass")
+    probe = probes.entry_point(OWN)
+    assert "own_probe" not in sys.modules
+    find(probe, "/dev/null")
+    assert "own_probe" in sys.modules
+
+
+def test_a_function_that_comes_later_is_found_then(module: Module) -> None:
+    probe = probes.entry_point(OWN)
+    assert not find(probe, "/dev/null").healthy
+    module("def check(path): pass")
+    assert find(probe, "/dev/null").healthy
+
+
+def test_a_probe_that_is_a_function_is_named_after_it() -> None:
+    probe = probes.entry_point(OWN, 3.0)
+    assert (probe.name, probe.deadline) == (OWN, 3.0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "own_probe", "own_probe:", ":check", "own probe:check", "a:b:c", "a..b:c", "a/b:c"]
+)
+def test_what_does_not_say_where_a_function_is_is_refused(text: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"write it as package\.module:function"):
+        probes.entry_point(text)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from kubelet_plugin.discovery import Node
@@ -42,3 +44,15 @@ def test_a_symbolic_link_is_offered_under_its_own_path_and_leads_to_the_node() -
     link = Node("/dev/by-id", True, 0o660, 0, 0, healthy=True, reason="", target="/dev/ttyUSB0")
     (edit,) = Device.from_node("by-id", link).edits.device_nodes
     assert (edit.path, edit.host_path) == ("/dev/by-id", "/dev/ttyUSB0")
+
+
+def test_a_symbolic_link_is_kept_as_the_stable_way_to_its_node() -> None:
+    link = Node("/dev/by-id", True, 0o660, 0, 0, healthy=True, reason="", target="/dev/ttyUSB0")
+    assert Device.from_node("by-id", link).links == (("/dev/ttyUSB0", "/dev/by-id"),)
+    assert Device.from_node("kvm0", node()).links == ()
+
+
+def test_shares_are_as_the_device_is() -> None:
+    device = Device("a", numa_nodes=(1,), grace=5.0, annotations=(("key", "value"),), links=(("/dev/b", "/dev/a"),))
+    for share in device.shared(2):
+        assert replace(share, id="a", cdi_device="") == device

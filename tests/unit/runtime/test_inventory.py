@@ -1,4 +1,5 @@
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -93,3 +94,31 @@ async def test_a_list_whose_message_is_the_same_is_not_handed_on_but_is_the_late
 def test_few_ids_are_shown_and_the_rest_counted() -> None:
     assert shown(["a", "b"]) == "a, b"
     assert shown([str(n) for n in range(9)]) == "0, 1, 2, 3, 4 and 4 more"
+
+
+@asynchronous
+async def test_the_last_list_is_the_last() -> None:
+    inventory = Inventory()
+    inventory.replace(listing(Device("a")))
+    lists = inventory.lists()
+    await anext(lists)
+    inventory.end(listing())
+    inventory.replace(listing(Device("late")))
+    assert [each.devices async for each in lists] == [()]
+    assert [each.devices async for each in inventory.lists()] == [()]
+
+
+@asynchronous
+async def test_a_last_list_that_was_sent_already_is_not_sent_again() -> None:
+    inventory = Inventory()
+    inventory.replace(listing())
+    lists = inventory.lists()
+    await anext(lists)
+    inventory.end(listing())
+    assert [each async for each in lists] == []
+
+
+@pytest.mark.parametrize("pairs", [(("key", 1),), [("key", "value")], (("key",),), ("key",), {"key": "value"}])
+def test_annotations_that_are_no_pairs_of_texts_are_no_list(pairs: Any) -> None:
+    with pytest.raises(DeviceListError, match="no tuple of pairs of texts"):
+        listing(Device("a", annotations=pairs))

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from kubelet_plugin.errors import ConfigurationError
-from kubelet_plugin.runtime import Device, DevicePlugin, Inject, Settings
+from kubelet_plugin.runtime import Device, DevicePlugin, Inject, Settings, run
 from kubelet_plugin.runtime.serving import check
 
 
@@ -25,7 +25,7 @@ def test_a_name_that_no_kubelet_accepts_is_refused(name: str) -> None:
 
 
 def test_two_plugins_of_one_resource_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="would share the file"):
+    with pytest.raises(ConfigurationError, match="is there twice: serve it once"):
         check([Plugin("example.com/kvm"), Plugin("example.com/kvm")])
 
 
@@ -48,7 +48,7 @@ def test_without_cdi_their_kinds_do_not_matter() -> None:
 
 def test_no_plugin_at_all_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="no plugin"):
-        check([])
+        run()
 
 
 def test_a_cdi_kind_that_would_crash_a_runtime_is_refused() -> None:

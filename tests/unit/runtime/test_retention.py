@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from kubelet_plugin.runtime import Device, Health
 from kubelet_plugin.runtime.retention import GONE, Retention
 
@@ -63,3 +65,24 @@ def test_a_device_lost_anew_while_it_is_asked_who_holds_it_keeps_its_new_time() 
     retention.apply([ONE], now=312)
     retention.settle(expired, held=(), now=313)
     assert retention.next_expiry() == 612
+
+
+def test_a_device_may_have_a_grace_time_of_its_own() -> None:
+    retention = Retention(300)
+    retention.apply([ONE, replace(TWO, grace=5.0)], now=0)
+    retention.apply([ONE], now=10)
+    assert retention.next_expiry() == 15
+    retention.settle(["two"], held={"two"}, now=15)
+    assert retention.next_expiry() == 20
+
+
+def test_a_device_may_want_no_grace() -> None:
+    retention = Retention(300)
+    retention.apply([ONE, replace(TWO, grace=0.0)], now=0)
+    assert retention.apply([ONE], now=10) == (ONE,)
+
+
+def test_a_device_may_have_grace_where_its_plugin_gives_none() -> None:
+    retention = Retention(0)
+    retention.apply([ONE, replace(TWO, grace=5.0)], now=0)
+    assert len(retention.apply([ONE], now=10)) == 2

@@ -1,0 +1,77 @@
+"""Reading one file: from its text to a `Configuration`, or to everything in it that has the wrong form."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgspec
+
+from kubelet_plugin.config.documents import Document, Fault, Keys, parse
+from kubelet_plugin.config.scalars import decode
+from kubelet_plugin.config.schema import VERSION, Configuration, Resource
+from kubelet_plugin.errors import ConfigurationFileError, Problem
+
+_Kind = TypeVar("_Kind", Configuration, Resource)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read of a file.
+
+    Attributes:
+        document: The file as it is written.
+        domain: The domain of resource names that have none, where the file says so.
+        resources: Those that have the right form, by their index in the file.
+        problems: What has the wrong form.
+    """
+
+    document: Document
+    domain: str | None
+    resources: Mapping[int, Resource]
+    problems: tuple[Problem, ...]
+
+
+def read(text: str, name: str) -> Configuration:
+    """Read a file, its form alone: what the fields say together is for `load` to check.
+
+    Args:
+        text: The text, YAML or JSON.
+        name: The file, for messages.
+
+    Raises:
+        ConfigurationFileError: It has the wrong form.
+    """
+    found = examine(parse(text, name))
+    if found.problems:
+        raise ConfigurationFileError(found.problems)
+    return Configuration(version="v1", domain=found.domain, resources=tuple(found.resources.values()))
+
+
+def examine(document: Document) -> Reading:
+    """Read as much of a document as has the right form."""
+    data = document.data
+    if not isinstance(data, dict):
+        what = "nothing is in this file" if data is None else "this is no mapping"
+        fault = Fault((), f"{what}; begin with `version: {VERSION}`, and list `resources`")
+        return Reading(document, None, {}, (document.problem(fault),))
+    problems: list[Problem] = []
+    listed = data.get("resources", [])
+    rest = {**data, "resources": [] if isinstance(listed, list) else listed}
+    configuration = _convert(document, rest, Configuration, (), problems)
+    resources = {}
+    for index, raw in enumerate(listed if isinstance(listed, list) else []):
+        resource = _convert(document, raw, Resource, ("resources", index), problems)
+        if resource is not None:
+            resources[index] = resource
+    return Reading(document, configuration.domain if configuration else None, resources, tuple(problems))
+
+
+def _convert(document: Document, raw: Any, kind: type[_Kind], keys: Keys, problems: list[Problem]) -> _Kind | None:
+    """Make one of a kind; where that fails, None, and what is wrong goes to `problems`."""
+    try:
+        return msgspec.convert(raw, kind, strict=False, dec_hook=decode)
+    except msgspec.ValidationError:
+        from kubelet_plugin.config.misfits import misfits  # noqa: PLC0415 -- of use only where something is wrong
+
+        problems += [document.problem(fault.below(*keys)) for fault in misfits(raw, kind)]
+    return None
