@@ -68,7 +68,7 @@ async def measure(place: Path, resources: int, devices: int, idle: float, plugs:
         began = perf_counter()
         with running(node.command(), place / "plugin.log") as daemon:
             await manager.until(lambda: _all_offered(manager, node))
-            ready = perf_counter() - began
+            ready, worked = perf_counter() - began, procfs.cpu(daemon.pid)
             await asyncio.sleep(2)
             before = procfs.cpu(daemon.pid)
             await asyncio.sleep(idle)
@@ -78,6 +78,7 @@ async def measure(place: Path, resources: int, devices: int, idle: float, plugs:
             watches = procfs.inotify_watches(daemon.pid)
     return [
         Figure(f"{resources:,} resources, {devices:,} devices: ready", ready, "s", 2),
+        Figure("CPU until then", worked, "s", 2),
         Figure("RSS", memory, "MiB", 70),
         Figure(f"CPU, idle for {idle:g} s", busy, "%", 0.1),
         Figure("inotify watches on one directory, most", watches, "", 1),

@@ -55,7 +55,7 @@ def plugin(place: Path, count: int) -> list[str]:
     (place / "host/dev").mkdir(parents=True, exist_ok=True)
     node = place / "host/dev/kvm"
     if not node.is_symlink():
-        node.symlink_to("/dev/kvm")
+        node.symlink_to(os.path.relpath("/dev/kvm", node.parent))
     options = {"plugin-dir": place / "plugins", "cdi-dir": place / "cdi", "host-root": place / "host", "count": count}
     arguments = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return [*_COMMAND, "run", "kvm", "--domain", "bench.example.com", *arguments]

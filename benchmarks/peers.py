@@ -46,7 +46,7 @@ class Place:
         try:
             os.mknod(self.node, stat.S_IFCHR | 0o666, _KVM)
         except PermissionError:
-            self.node.symlink_to("/dev/kvm")
+            self.node.symlink_to(os.path.relpath("/dev/kvm", self.node.parent))
 
     def unplug(self) -> None:
         """Remove that node."""

@@ -45,7 +45,7 @@ class FakeNode:
         try:
             os.mknod(part, kind, os.makedev(major, minor))
         except PermissionError:
-            path.symlink_to("/dev/null")
+            path.symlink_to(os.path.relpath("/dev/null", path.parent))
             return path
         part.chmod(mode)
         os.chown(part, 0, gid)
@@ -135,8 +135,9 @@ class FakeNode:
         made = self._made[at] = []
         bus = subsystem in _BUSES
         classes = self.sys / (f"bus/{subsystem}/devices" if bus else f"class/{subsystem}")
-        made.append(_led_to(directory, classes / directory.name))
-        (directory / "subsystem").symlink_to(os.path.relpath(classes.parent if bus else classes, directory))
+        if subsystem:
+            made.append(_led_to(directory, classes / directory.name))
+            (directory / "subsystem").symlink_to(os.path.relpath(classes.parent if bus else classes, directory))
         if driver:
             (directory / "driver").symlink_to(
                 os.path.relpath(self.sys / f"bus/{subsystem}/drivers/{driver}", directory)

@@ -374,3 +374,15 @@ def test_garbage_in_a_message_fails_that_call_alone(kubelet: ForeignKubelet, set
             call(b"\xff\xff\xff", timeout=10)
         registered.plugin.allocate(["thing0"])
         assert v1beta1 is not None
+
+
+def test_devices_of_different_nodes_at_one_place_are_not_handed_out_together(
+    kubelet: ForeignKubelet, settings: Settings
+) -> None:
+    moved = ContainerEdits(device_nodes=(DeviceNode("/dev/thing", host_path="/dev/thing1", permissions="rw"),))
+    with served(GivenPlugin(THING, Device("moved", moved)), settings=settings):
+        plugin = listed(kubelet).plugin
+        code, details = error_of(lambda: plugin.allocate(["thing0", "moved"]))
+        assert code is grpc.StatusCode.FAILED_PRECONDITION
+        assert "/dev/thing in the container is thing0's already; ask for one of them per container" in details
+        plugin.allocate(["moved"])

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent import futures
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +30,18 @@ class Driver:
     """A fleet on an event loop in a thread of its own."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever)
+        begun: futures.Future[tuple[asyncio.AbstractEventLoop, Fleet]] = futures.Future()
+        self._over = asyncio.Event()
+
+        async def body() -> None:
+            fleet = Fleet(settings)
+            begun.set_result((asyncio.get_running_loop(), fleet))
+            await self._over.wait()
+            await fleet.close()
+
+        self._thread = threading.Thread(target=asyncio.run, args=(body(),))
         self._thread.start()
-        self._fleet = self._run(self._make())
+        self._loop, self._fleet = begun.result(10)
 
     def apply(self, *plugins: DevicePlugin) -> None:
         async def apply() -> None:
@@ -48,13 +56,9 @@ class Driver:
         self._loop.call_soon_threadsafe(callback)
 
     def end(self) -> None:
-        self.close()
-        self._loop.call_soon_threadsafe(self._loop.stop)
+        self.soon(self._over.set)
         self._thread.join(10)
-        self._loop.close()
-
-    async def _make(self) -> Fleet:
-        return Fleet(self._settings)
+        assert not self._thread.is_alive()
 
     def _run(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(10)
@@ -164,6 +168,20 @@ def test_a_kubelet_that_does_not_read_holds_a_withdrawal_up_for_less_than_a_seco
         assert not gone(path, within=0.1)  # the other one has its time
         assert gone(path)
         assert time.monotonic() - begun < 1
+
+
+def test_the_end_waits_for_no_kubelet_that_a_withdrawal_waits_for(
+    fleet: Driver, kubelet: ForeignKubelet, settings: Settings
+) -> None:
+    fleet.apply(GivenPlugin(*(Device(f"device-with-a-long-name-{n}") for n in range(20_000))))
+    (thing,) = registered(kubelet, RESOURCE)
+    thing.stream.next()
+    with stalled(os.path.join(settings.plugin_dir, SOCKET)):
+        fleet.apply()
+        begun = time.monotonic()
+        fleet.close()
+        assert time.monotonic() - begun < 0.4
+        assert os.listdir(settings.plugin_dir) == ["kubelet.sock"]
 
 
 class Slow(GivenPlugin):

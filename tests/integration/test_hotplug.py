@@ -1,5 +1,6 @@
 """From a device node to the kubelet: nodes that come and go while pods hold them. No root: links stand for nodes."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def dev(tmp_path: Path) -> Path:
 
 
 def plug(node: Path) -> None:
-    node.symlink_to("/dev/random")
+    node.symlink_to(os.path.relpath("/dev/random", node.parent))
 
 
 def crand(dev: Path) -> CrandPlugin:

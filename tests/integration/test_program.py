@@ -1,5 +1,6 @@
 """`kubelet-plugin run` beside a kubelet, as on a node."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -17,7 +18,7 @@ CRAND, KVM = "github.com.ihcsim/crand", "github.com.ihcsim/kvm"
 def host(tmp_path: Path) -> dict[str, str]:
     """The environment of a program on a host with one device."""
     (tmp_path / "dev").mkdir()
-    (tmp_path / "dev/crand0").symlink_to("/dev/random")
+    (tmp_path / "dev/crand0").symlink_to(os.path.relpath("/dev/random", tmp_path / "dev"))
     return {"KUBELET_PLUGIN_HOST_ROOT": str(tmp_path)}
 
 

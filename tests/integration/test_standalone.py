@@ -83,7 +83,7 @@ class Place:
         self.plugins, self.manifests, self.cdi, self.host = (root / name for name in ("p", "m", "c", "h"))
         self.manifests.mkdir()
         (self.host / "dev").mkdir(parents=True)
-        (self.host / "dev/crand0").symlink_to("/dev/random")
+        (self.host / "dev/crand0").symlink_to(os.path.relpath("/dev/random", self.host / "dev"))
 
     def put(self, name: str, text: str) -> None:
         """Put a manifest in place whole, as a kubelet's own should be."""

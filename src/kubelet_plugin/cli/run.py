@@ -122,27 +122,21 @@ def _known(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...
 )
 @_option(
     "--config",
-    "files",
     metavar="FILE|DIR",
     multiple=True,
     type=_Separated("path", rf"[\s{os.pathsep}]+"),
-    envvar="KUBELET_PLUGIN_CONFIG",
     help="A configuration file, or a directory of them; may be given several times.",
 )
 @_option(
     "--config-format",
-    "form",
     type=click.Choice(["kubelet-plugin", "generic-device-plugin"]),
-    envvar="KUBELET_PLUGIN_CONFIG_FORMAT",
     help="Whose vocabulary the files are written in; found out for each, if not given.",
 )
 @_option(
     "--device",
-    "devices",
     metavar="TEXT",
     multiple=True,
     type=_Separated("text", ""),
-    envvar="KUBELET_PLUGIN_DEVICE",
     help="A resource as generic-device-plugin takes it, in YAML or JSON; may be given several times.",
 )
 @_option(
@@ -214,7 +208,7 @@ def _known(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...
 @click.pass_context
 def command(ctx: click.Context, /, *, names: tuple[str, ...], log_format: str, log_level: str, **options: Any) -> None:
     logs.configure(log_format, log_level)
-    names = names or (() if options["files"] or options["devices"] else ("kvm",))
+    names = names or (() if options["config"] or options["device"] else ("kvm",))
     settings = Settings(
         plugin_dir=options["plugin_dir"],
         cdi_dir=options["cdi_dir"],
@@ -227,7 +221,7 @@ def command(ctx: click.Context, /, *, names: tuple[str, ...], log_format: str, l
             for name in names
             if name in _BUILT_IN
         ]
-        if len(plugins) == len(names) and not options["files"] and not options["devices"]:
+        if len(plugins) == len(names) and not options["config"] and not options["device"]:
             ctx.exit(run(*plugins, settings=settings))
         presets = [name for name in names if name not in _BUILT_IN]
         ctx.exit(_run_configured(_reload(presets, plugins, **options), settings))
@@ -249,9 +243,9 @@ def _reload(
     presets: Sequence[str],
     plugins: Sequence[DevicePlugin],
     *,
-    files: Sequence[str],
-    form: "Form | None",
-    devices: Sequence[str],
+    config: Sequence[str],
+    config_format: "Form | None",
+    device: Sequence[str],
     domain: str,
     host_root: str,
     sysfs: str | None,
@@ -268,8 +262,8 @@ def _reload(
         udev=_seen(host_root, "run/udev", "data"),
     )
     resources = [preset(name, domain) for name in presets]
-    resources += [resource for text in devices for resource in _given(text, domain)]
-    return Reload(files, domain=domain, form=form, roots=roots, resources=resources, plugins=plugins)
+    resources += [resource for text in device for resource in _given(text, domain)]
+    return Reload(config, domain=domain, form=config_format, roots=roots, resources=resources, plugins=plugins)
 
 
 def _given(text: str, domain: str) -> "list[Resource]":

@@ -3,7 +3,7 @@
 import asyncio
 import glob
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -14,8 +14,6 @@ from kubelet_plugin.errors import ConfigurationFileError
 
 if TYPE_CHECKING:
     from asyncinotify import Watch
-
-_MAX_LINKS = 40  # as many symbolic links as the kernel follows in one path
 
 
 class FileWatch:
@@ -54,7 +52,8 @@ class FileWatch:
     def look(self) -> None:
         """Watch what leads to the files of now, and what is in them."""
         found = [file for path in self._paths for file in _files(path)]
-        self._follow(sorted({pattern for path in (*self._paths, *found) for pattern in _patterns(path)}))
+        below = [f"{glob.escape(path)}/*" for path in self._paths if os.path.isdir(path)]
+        self._follow([*map(glob.escape, self._paths), *below])
         self._names = {}
         for file in found:
             directory, name = os.path.split(os.path.realpath(file))
@@ -92,14 +91,3 @@ def _files(path: str) -> list[str]:
         return files(path)
     except ConfigurationFileError:
         return []
-
-
-def _patterns(path: str) -> Iterator[str]:
-    """Yield what tells of changes of a path: itself, what its symbolic links lead to, and what may come into it."""
-    if os.path.isdir(path):
-        yield f"{glob.escape(path)}/*"
-    for _ in range(_MAX_LINKS):
-        yield glob.escape(path)
-        if True:
-            break
-        path = os.path.join(os.path.realpath(os.path.dirname(path)), os.readlink(path))

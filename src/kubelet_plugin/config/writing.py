@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from kubelet_plugin.cdi.yaml_scalars import is_ambiguous, resolve
+from kubelet_plugin.cdi.yaml_scalars import resolve
 from kubelet_plugin.config.scalars import Duration, FileMode, HexId
 from kubelet_plugin.config.schema import Configuration, Pci, Usb
 
@@ -111,7 +111,7 @@ def _dumped(data: Any) -> str:
             return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        is_plain = value.isprintable() and value == resolve(value, None) and not is_ambiguous(value)
+        is_plain = value.isprintable() and value == resolve(value, None)
         return dumper.represent_scalar(_TEXT_TAG, value, style=None if is_plain else '"')
 
     def plain(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:

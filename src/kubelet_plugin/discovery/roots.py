@@ -4,6 +4,8 @@ import errno
 import os
 from dataclasses import dataclass
 
+_HERE = frozenset({"", "."})
+_DIRECTORIES = _HERE | {".."}  # what only a directory has
 _MAX_LINKS = 40  # as many symbolic links as the kernel follows in one path
 
 
@@ -34,9 +36,11 @@ class Roots:
         Returns:
             What it leads to, as a path on the host; empty where that is not there.
         """
-        reached, parts, links = "", _components(path), 0
+        reached, parts, links = "", path.split("/")[::-1], 0
         while parts:
             name = parts.pop()
+            if name in _HERE:
+                continue
             if name == "..":
                 reached = os.path.dirname(reached).rstrip("/")
                 continue
@@ -46,17 +50,12 @@ class Roots:
                 if error.errno != errno.EINVAL:  # which says that it is there, and no link
                     return ""
                 reached = f"{reached}/{name}"
-                if parts and parts[-1] == ".." and not os.path.isdir(self.real(reached)):
+                if parts and parts[-1] in _DIRECTORIES and not os.path.isdir(self.real(reached)):
                     return ""
                 continue
             links += 1
             if links > _MAX_LINKS:
                 return ""
-            parts += _components(target)
+            parts += target.split("/")[::-1]
             reached = "" if target.startswith("/") else reached
         return reached or "/"
-
-
-def _components(path: str) -> list[str]:
-    """Split a path, its last component first."""
-    return [name for name in reversed(path.split("/")) if name not in {"", "."}]

@@ -14,7 +14,6 @@ from kubelet_plugin.discovery.patterns import natural
 from kubelet_plugin.discovery.roots import Roots
 
 _LIMIT = 4096  # bytes: a page is as much as the kernel gives for one attribute
-_NO_PARENTS = frozenset({"", "devices"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +67,7 @@ class SysfsDevice:
     def parent(self) -> "SysfsDevice | None":
         """The nearest device it belongs to."""
         path = os.path.dirname(self.path)
-        while path not in _NO_PARENTS:
+        while path:
             if os.path.exists(os.path.join(self.root, path, "uevent")):
                 return SysfsDevice(self.root, path)
             path = os.path.dirname(path)

@@ -99,7 +99,7 @@ class Reload:
         ):
             self._lookout = lookout
             watch.look()
-            self._apply(fleet, self._loaded)
+            self._apply(fleet, self._loaded, asked=True)
             self._touch()  # they may have changed before they were watched
             while True:
                 everything = await lookout.rest()

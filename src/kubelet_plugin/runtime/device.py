@@ -73,7 +73,7 @@ class Device:
             ),
             Health.HEALTHY if node.healthy else Health.UNHEALTHY,
             node.reason,
-            links=((node.target, node.path),) if node.target else (),
+            links=((node.target, node.path),) if node.target and not node.outside else (),
         )
 
     @property

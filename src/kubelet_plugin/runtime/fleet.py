@@ -18,6 +18,7 @@ from kubelet_plugin.runtime.statelog import ERROR, INFO, StateLog
 logger = logging.getLogger("kubelet_plugin.runtime")
 
 _FAREWELL = 0.5  # seconds for streams to end, before the process goes regardless
+_REGISTERING = 8  # at once: more would wait in the kubelet all the same, and take memory meanwhile
 _PATIENCE = 1.0  # seconds that a plugin waits for one before it, whose code may never end
 
 
@@ -35,6 +36,7 @@ class Fleet:
         self._settings = settings
         self._members: dict[str, _Member] = {}
         self._leaving: set[_Member] = set()
+        self._turns = asyncio.Semaphore(_REGISTERING)
 
     def apply(self, plugins: Iterable[DevicePlugin]) -> None:
         """Serve these plugins and no others, from now on.
@@ -66,14 +68,14 @@ class Fleet:
         members = {*self._members.values(), *self._leaving}
         self._members.clear()
         for member in members:
-            member.task.cancel()
+            member.end()
         if members:
             await asyncio.wait({member.task for member in members}, timeout=_FAREWELL)
 
     def _begin(self, plugin: DevicePlugin) -> "_Member":
         files = frozenset(files_of(plugin, self._settings))
         before = {member.task for member in self._leaving if not files.isdisjoint(member.files)}
-        return _Member(plugin, files, self._settings, before)
+        return _Member(plugin, files, self._settings, self._turns, before)
 
     def _let_go(self, member: "_Member", *, withdraw: bool) -> None:
         self._leaving.add(member)
@@ -81,7 +83,7 @@ class Fleet:
         if withdraw:
             member.withdraw()
         else:
-            member.task.cancel()
+            member.end()
 
 
 class _Member:
@@ -91,22 +93,37 @@ class _Member:
         plugin: The plugin.
         files: The files it needs for itself.
         settings: Where and how.
+        turns: Taken for a Register.
         before: What must have ended before it begins, for it had some of these files.
     """
 
     def __init__(
-        self, plugin: DevicePlugin, files: frozenset[str], settings: Settings, before: set[asyncio.Task[None]]
+        self,
+        plugin: DevicePlugin,
+        files: frozenset[str],
+        settings: Settings,
+        turns: asyncio.Semaphore,
+        before: set[asyncio.Task[None]],
     ) -> None:
         self.plugin = plugin
         self.files = files
         self._settings = settings
+        self._turns = turns
         self._serving: Serving | None = None
-        self._withdrawn = False
+        self._ending = False
         self.task = asyncio.get_running_loop().create_task(self._persist(before))
+
+    def end(self) -> None:
+        """Let it end as at SIGTERM, at once."""
+        if not self._ending:
+            self._ending = True
+            self.task.cancel()
+        elif self._serving:
+            self._serving.hurry()  # to cancel it once more would break off what it does to end
 
     def withdraw(self) -> None:
         """Let it end with an empty list to every open stream."""
-        self._withdrawn = True
+        self._ending = True
         if self._serving:
             self._serving.withdraw()
         else:
@@ -118,7 +135,7 @@ class _Member:
         backoff = Backoff(self._settings)
         while True:
             try:
-                self._serving = Serving(self.plugin, self._settings)
+                self._serving = Serving(self.plugin, self._settings, self._turns)
                 await self._serving.run()
             except Exception as error:  # noqa: BLE001 -- whatever it is, the other plugins go on
                 if is_cancelled():
@@ -127,7 +144,7 @@ class _Member:
                     ERROR, f"serving failed: {type(error).__name__}: {error}; beginning anew", error=error
                 )
             self._serving = None
-            if self._withdrawn:
+            if self._ending:
                 return
             await asyncio.sleep(backoff.next())
 

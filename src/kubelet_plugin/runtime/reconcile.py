@@ -82,6 +82,7 @@ async def stay_registered(
     registration: Registration,
     wake: asyncio.Event,
     settings: Settings,
+    ticked: Callable[[], None],
     over: Callable[[], bool],
 ) -> None:
     """Go on until cancelled, or until it is over.
@@ -94,6 +95,7 @@ async def stay_registered(
         registration: Our registration.
         wake: Set when there is a reason to look again.
         settings: Directories and times.
+        ticked: Called when it was time to look though nothing happened.
         over: Tells whether it is over; looked at when woken.
     """
     claims = 0
@@ -112,4 +114,5 @@ async def stay_registered(
                 async with asyncio.timeout(pause):
                     await wake.wait()
             except TimeoutError:
-                changes.refresh()  # a file system mounted over the directory is not told of
+                changes.recheck()
+                ticked()

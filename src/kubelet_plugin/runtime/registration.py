@@ -25,6 +25,7 @@ class Registration:
         wake: Set when there is a reason to look again.
         settings: Directories and times.
         log: Where states are reported.
+        turns: Taken for a Register: of hundreds at once, many would find the kubelet's backlog full.
     """
 
     def __init__(
@@ -34,12 +35,14 @@ class Registration:
         wake: asyncio.Event,
         settings: Settings,
         log: StateLog,
+        turns: asyncio.Semaphore,
     ) -> None:
         self._request = request
         self._streams = streams
         self._wake = wake
         self._settings = settings
         self._log = log
+        self._turns = turns
         self._socket = kubelet_socket(settings.plugin_dir)
         self._backoff = Backoff(settings)
         self._kubelet: tuple[int, int, int] | None = None
@@ -111,9 +114,12 @@ class Registration:
 
     def _register(self) -> None:
         self._first = self._streams.serial + 1
-        call = register(self._socket, self._request, timeout=self._settings.register_deadline)
-        self._registering = asyncio.create_task(call)
+        self._registering = asyncio.create_task(self._in_turn())
         self._registering.add_done_callback(lambda _: self._wake.set())
+
+    async def _in_turn(self) -> None:
+        async with self._turns:
+            await register(self._socket, self._request, timeout=self._settings.register_deadline)
 
     def _conclude(self, registering: asyncio.Task[None], now: float) -> None:
         self._registering = None

@@ -84,7 +84,7 @@ class Service:
         """Answer each container with its devices; an unknown or unhealthy one refuses the whole call."""
         response = v1beta1.AllocateResponse()
         for container in request.container_requests:
-            devices = self._healthy(container.devices_ids)
+            devices = self._apart(self._healthy(container.devices_ids))
             response.container_responses.append(await self._allocate(devices))
         return response
 
@@ -127,7 +127,7 @@ class Service:
         must = list(container.must_include_deviceIDs)
         must_devices = self._known(must)
         stale = [device_id for device_id in must if device_id not in {d.id for d in must_devices}]
-        available = self._known(container.available_deviceIDs)
+        available = self._known(dict.fromkeys([*container.available_deviceIDs, *must]))
         size = container.allocation_size - len(stale)
         chosen = await self._call(
             self._plugin.preferred_allocation, available, must_devices, size, deadline=self._settings.hook_deadline
@@ -164,6 +164,17 @@ class Service:
         for device in devices:
             if device.health != Health.HEALTHY:
                 raise self._refusal("FAILED_PRECONDITION", device.id, f"it is Unhealthy: {device.reason}")
+        return devices
+
+    def _apart(self, devices: list[Device]) -> list[Device]:
+        """See that no two devices have different nodes at one place of the container: the last would win in silence."""
+        places: dict[str, tuple[str, str]] = {}
+        for device in devices:
+            for node in device.edits.device_nodes:
+                real, other = places.setdefault(node.path, (node.host_path or node.path, device.id))
+                if real != (node.host_path or node.path):
+                    why = f"{node.path} in the container is {other}'s already; ask for one of them per container"
+                    raise self._refusal("FAILED_PRECONDITION", device.id, why)
         return devices
 
     def _device(self, device_id: str) -> Device:

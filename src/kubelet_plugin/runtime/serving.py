@@ -86,7 +86,7 @@ async def serve(plugin: DevicePlugin, settings: Settings = _DEFAULTS) -> None:
         ConfigurationError: The plugin's names cannot work.
     """
     check([plugin], settings)
-    await Serving(plugin, settings).run()
+    await Serving(plugin, settings, asyncio.Semaphore()).run()
 
 
 class Serving:
@@ -95,9 +95,10 @@ class Serving:
     Args:
         plugin: The plugin, checked.
         settings: Where and how.
+        turns: Taken for a Register, by all who register with one kubelet.
     """
 
-    def __init__(self, plugin: DevicePlugin, settings: Settings) -> None:
+    def __init__(self, plugin: DevicePlugin, settings: Settings, turns: asyncio.Semaphore) -> None:
         self._settings = settings = replace(settings, inject=plugin.inject or settings.inject)
         self._name = plugin.resource_name
         self._log = log = StateLog(logger, self._name)
@@ -116,8 +117,8 @@ class Serving:
         )
         self._supply = Supply(plugin, self._inventory, spec, settings, log)
         self._supplying: asyncio.Task[None] | None = None
-        self._registration = Registration(request, self._streams, self._wake, settings, log)
-        self._withdrawn = False
+        self._registration = Registration(request, self._streams, self._wake, settings, log, turns)
+        self._withdrawn = self._hurried = False
 
     def _files(self, plugin: DevicePlugin) -> tuple[OurSocket, SpecFile | None]:
         settings = self._settings
@@ -157,6 +158,11 @@ class Serving:
         self._inventory.end(DeviceList(self._name, ()))
         self._wake.set()
 
+    def hurry(self) -> None:
+        """Let what was withdrawn wait for no kubelet any more."""
+        self._hurried = True
+        self._wake.set()
+
     async def _stay_registered(self, claimed: Callable[[], Awaitable[None]]) -> None:
         await stay_registered(
             self._socket,
@@ -165,6 +171,7 @@ class Serving:
             self._registration,
             self._wake,
             self._settings,
+            ticked=self._supply.offer,
             over=lambda: self._withdrawn,
         )
 
@@ -172,7 +179,7 @@ class Serving:
         await self._registration.close()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_FAREWELL):
-                while self._streams.any_open:
+                while self._streams.any_open and not self._hurried:
                     self._wake.clear()
                     await self._wake.wait()
         self._log.event(INFO, "withdrawn")

@@ -132,15 +132,15 @@ class Supply:
         return tuple(device for n, device in enumerate(devices) if n not in faults)
 
     async def _keep(self) -> None:
-        """Look after what changes with time alone: lost devices, and the spec file."""
+        """Look after what changes with time alone: lost devices, and a spec file that could not be written."""
         loop = asyncio.get_running_loop()
         while True:
             self._wake.clear()
-            pause = self._spec_backoff.next() if self._spec_fault else self._settings.tick
+            until = loop.time() + self._spec_backoff.next() if self._spec_fault else None
             if (expiry := self._retention.next_expiry()) is not None:
-                pause = min(pause, max(0.0, expiry - loop.time()))
+                until = expiry if until is None else min(until, expiry)
             try:
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout_at(until):
                     await self._wake.wait()
             except TimeoutError:
                 await self._let_go(loop.time())
@@ -159,6 +159,8 @@ class Supply:
         fault = self._write_spec(devices)  # before the list: a name is handed out only when its spec is on disk
         if (devices, fault) == (self._devices, self._spec_fault):
             return
+        if fault and not self._spec_fault:
+            self._wake.set()  # it is to be tried again soon
         self._devices, self._spec_fault = devices, fault
         before = self._inventory.latest.devices if self._inventory.latest else ()
         latest = self._list(tuple(self._judged(device) for device in devices) if fault else devices)

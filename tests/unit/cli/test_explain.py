@@ -38,6 +38,6 @@ def test_a_device_without_hardware_is_virtual(tmp_path: Path) -> None:
 
 def test_a_name_that_many_devices_have_means_one_with_a_node(tmp_path: Path) -> None:
     node = FakeNode(tmp_path)
-    node.device("devices/a/ttyUSB0", subsystem="usb")
-    node.device("devices/a/ttyUSB0/tty/ttyUSB0", subsystem="tty", node="modem/0", number=1)
+    node.device("devices/a/ttyUSB0", subsystem="usb", node="modem/0", number=1)
+    node.device("devices/b/ttyUSB0", subsystem="tty")
     assert subjects.find("ttyUSB0", node.roots).paths == {"/dev/modem/0"}

@@ -237,6 +237,11 @@ def test_a_directory_is_one_device_of_all_in_it(path: str, ours: str) -> None:
     assert device(f"paths: [{{path: {path}}}]") == Device(group=(Member(path=ours),))
 
 
+def test_a_group_is_shared_by_its_count() -> None:
+    made = resource("{count: 10, paths: [{path: /dev/snd}]}")
+    assert made == Resource(name="thing", count=10, devices=(Device(group=(Member(path="/dev/snd/[!b]*"),)),))
+
+
 def test_a_directory_that_is_mounted_elsewhere_is_so_here() -> None:
     (member,) = device("paths: [{path: /dev/snd, mountPath: /dev/sound}]").group or ()
     assert member.container_path == "/dev/sound/"
@@ -255,8 +260,11 @@ def test_mounts_go_with_the_node() -> None:
     )
 
 
-def test_the_same_path_twice_is_one_device() -> None:
-    found = groups("{count: 2, paths: [{path: /dev/a}]}\n  - {count: 5, paths: [{path: /dev//a}]}")
+@pytest.mark.parametrize("counts", [(2, 5), (5, 2)])
+def test_the_same_path_twice_is_one_device(counts: tuple[int, int]) -> None:
+    found = groups(
+        f"{{count: {counts[0]}, paths: [{{path: /dev/a}}]}}\n  - {{count: {counts[1]}, paths: [{{path: /dev//a}}]}}"
+    )
     (made,) = found.configuration.resources
     assert (made.count, made.devices) == (5, (Device(path="/dev/a"),))
     (note,) = found.left_out
@@ -303,10 +311,11 @@ def test_a_glob_beside_a_path_is_told_to_mean_all_its_matches() -> None:
     assert "the first of what fits `/dev/snd/pcm*` is in the device there" in found.left_out[0].message
 
 
-def test_a_glob_beside_a_mount_is_told_not_to_be_limited() -> None:
-    found = groups("paths: [{path: /dev/a*}, {path: /lib/b, type: Mount, limit: 3}]")
+@pytest.mark.parametrize(("limit", "most"), [(3, 3), (1, 1), (0, 1)])
+def test_a_glob_beside_a_mount_is_told_not_to_be_limited(limit: int, most: int) -> None:
+    found = groups(f"paths: [{{path: /dev/a*}}, {{path: /lib/b, type: Mount, limit: {limit}}}]")
     assert found.configuration.resources[0].devices[0].path == "/dev/a*"
-    assert "by `limit`, 3 at most of what fits `/dev/a*`" in found.left_out[0].message
+    assert f"by `limit`, {most} at most of what fits `/dev/a*`" in found.left_out[0].message
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def compose(candidate: Candidate, nodes: Mapping[str, Node], roots: Roots) -> Ob
         roots: Where the host's files are seen.
     """
     entry = candidate.entry
-    parts = [(part, nodes[part.path]) for part in candidate.parts if not part.optional or nodes[part.path].healthy]
+    parts = [(part, nodes[part.path]) for part in candidate.parts if _is_meant(part, nodes[part.path])]
     found = [node for _, node in parts]
     source = candidate.device or _source(found, roots)
     finding = _finding(candidate, found)
@@ -55,7 +55,7 @@ def compose(candidate: Candidate, nodes: Mapping[str, Node], roots: Roots) -> Ob
         finding.reason,
         _numa_nodes(entry, source),
         grace=None if entry.grace is None else float(entry.grace),
-        links=tuple((node.target, node.path) for node in found if node.target),
+        links=tuple((node.target, node.path) for node in found if node.target and not node.outside),
     )
     if entry.annotations:
         values = _Values(candidate, parts, source, roots)
@@ -63,6 +63,15 @@ def compose(candidate: Candidate, nodes: Mapping[str, Node], roots: Roots) -> Ob
             device, annotations=tuple((key, values.fill(value)) for key, value in entry.annotations.items())
         )
     return Observed(candidate, device, tuple(found), source)
+
+
+def is_no_node(part: Part, node: Node) -> bool:
+    """Tell whether a glob led to something else than a device node, such as a directory."""
+    return part.is_match and node.present and not node.number
+
+
+def _is_meant(part: Part, node: Node) -> bool:
+    return not is_no_node(part, node) and (node.healthy or not part.optional)
 
 
 def container_path(part: Part, entry: schema.Device) -> str:

@@ -23,12 +23,14 @@ class Part:
     Attributes:
         path: Its path on the host.
         optional: Whether the device works without it.
+        is_match: Whether a glob led to it: what is no device node is not meant then.
         permissions: What the device cgroup allows; empty: as for the device.
         container_path: Where it goes in the container; empty: as for the device.
     """
 
     path: str
     optional: bool = False
+    is_match: bool = False
     permissions: str = ""
     container_path: str = ""
 
@@ -123,7 +125,7 @@ def _candidates(entry: schema.Device, name: str, roots: Roots) -> Iterator[Candi
         fixed = not is_glob(entry.path)
         for path in paths_of([entry.path], roots.host):
             device_id = (entry.id if fixed else None) or ids.of_path(path)
-            yield Candidate(device_id, entry, (Part(path),), is_alone=True)
+            yield Candidate(device_id, entry, (Part(path, is_match=not fixed),), is_alone=True)
     else:
         matched = matching(entry, roots)
         for device in matched:
@@ -150,6 +152,7 @@ def _whole(entry: schema.Device, members: Sequence[schema.Member], device_id: st
 def _member(member: schema.Member, roots: Roots) -> tuple[list[Part], str]:
     """Find the nodes of a member, and say what is missing."""
     fault = ""
+    is_match = member.path is not None and is_glob(member.path)
     if member.path:
         paths = list(paths_of([member.path], roots.host))
         fault = "" if paths else f"nothing fits {member.path}; load its driver, or plug the device in"
@@ -163,7 +166,9 @@ def _member(member: schema.Member, roots: Roots) -> tuple[list[Part], str]:
             paths = []
         else:
             fault = _nodes(member, matched[0])[1]
-    return [Part(path, member.optional, member.permissions or "", member.container_path or "") for path in paths], fault
+    return [
+        Part(path, member.optional, is_match, member.permissions or "", member.container_path or "") for path in paths
+    ], fault
 
 
 def matching(matcher: Matcher, roots: Roots) -> list[SysfsDevice]:

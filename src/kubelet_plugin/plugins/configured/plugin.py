@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kubelet_plugin.config import schema
@@ -10,7 +10,7 @@ from kubelet_plugin.discovery import Node, Probe, Roots, probes
 from kubelet_plugin.discovery.damping import Damper
 from kubelet_plugin.discovery.lookout import Lookout
 from kubelet_plugin.discovery.survey import Survey
-from kubelet_plugin.plugins.configured.composing import Observed, compose
+from kubelet_plugin.plugins.configured.composing import Observed, compose, is_no_node
 from kubelet_plugin.plugins.configured.effective import effective
 from kubelet_plugin.plugins.configured.finding import Candidate, Finder, depends_on_sysfs, patterns
 from kubelet_plugin.plugins.preference import PREFERENCES
@@ -110,7 +110,7 @@ class ConfiguredPlugin(DevicePlugin):
             self._devices = [share for o in all_observed for share in o.device.shared(o.candidate.entry.count or 1)]
             yield self._devices
 
-    async def observe(self) -> AsyncIterator[Sequence[Observed]]:
+    async def observe(self) -> AsyncGenerator[Sequence[Observed], None]:
         """Yield what there is: at once, then whenever something changed. A list may equal the one before."""
         loop = asyncio.get_running_loop()
         with Lookout(host_root=self._roots.host, resync=_RESYNC_UNPROBED) as lookout:
@@ -146,6 +146,8 @@ class ConfiguredPlugin(DevicePlugin):
         for candidate in candidates:
             own = tuple(nodes[part.path] for part in candidate.parts)
             if candidate.is_alone:
+                if is_no_node(candidate.parts[0], own[0]):
+                    continue
                 real = own[0].target or own[0].path
                 if real in taken:
                     continue  # another path of the same node: it is one device

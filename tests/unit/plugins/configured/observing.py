@@ -55,7 +55,7 @@ async def observed(node: FakeNode, text: str) -> AsyncIterator[Observation]:
     try:
         yield Observation(plugin, lists)
     finally:
-        await lists.aclose()  # type: ignore[attr-defined]
+        await lists.aclose()
 
 
 async def look(node: FakeNode, text: str) -> dict[str, Device]:

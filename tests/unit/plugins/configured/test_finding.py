@@ -174,3 +174,20 @@ async def test_an_entry_that_is_not_enabled_offers_nothing_until_it_is(node: Fak
         assert await observation.next() == {}
         node.char("switch")
         assert [*await observation.until(bool)] == ["a"]
+
+
+@asynchronous
+async def test_of_what_fits_a_glob_device_nodes_count(node: FakeNode) -> None:
+    node.char("snd/timer")
+    (node.dev / "snd/by-path").mkdir()
+    (node.dev / "snd/README").touch()
+    assert [*await look(node, "devices: [{path: '/dev/snd/*'}]")] == ["snd-timer"]
+    (group,) = (await look(node, "devices: [{group: [{path: '/dev/snd/*'}]}]")).values()
+    assert (group.health, [each.path for each in group.edits.device_nodes]) == ("Healthy", ["/dev/snd/timer"])
+
+
+@asynchronous
+async def test_a_fixed_path_that_is_no_device_node_is_listed_with_the_reason(node: FakeNode) -> None:
+    (node.dev / "x").mkdir()
+    (device,) = (await look(node, "devices: [{path: /dev/x}]")).values()
+    assert "is a directory, no device node" in device.reason
