@@ -11,7 +11,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help venv demo demo.svg build test lint format proto constraints clean
-.PHONY: cdi uncdi kubelet run.kvm run.crand deploy undeploy e2e bench bench.kubelet bench.cdi fuzz
+.PHONY: cdi uncdi kubelet run.kvm run.crand deploy undeploy e2e bench bench.kubelet bench.devices bench.cdi fuzz
+.PHONY: image image-debug push
 
 help: ## Show the targets
 	@awk -F ':.*## ' '/^[a-z0-9._-]+:.*## / { printf "  %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +55,15 @@ undeploy: ## Remove that pod (root)
 build: $(STAMP) ## Build the wheel and the sdist into dist/
 	$(BIN)/python -m build --no-isolation --outdir dist .
 
+image: $(STAMP) ## Build the container image for amd64 and arm64 into dist/ (ARGS=--refresh: of the newest packages)
+	@$(BIN)/python -m deploy.image build $(ARGS)
+
+image-debug: $(STAMP) ## Build the image that has a shell and a debugger, too
+	@$(BIN)/python -m deploy.image build --debug $(ARGS)
+
+push: $(STAMP) ## Push the image to IMAGE_REPO=registry/name (ARGS=--debug: the other one)
+	@$(BIN)/python -m deploy.image push $(ARGS)
+
 test: $(STAMP) ## Run the unit and integration tests (ARGS=)
 	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile $(ARGS)
 
@@ -73,6 +83,9 @@ bench: $(STAMP) ## Measure beside upstream's Go sample plugin; then what the oth
 
 bench.kubelet: $(STAMP) ## Measure the embedded kubelet
 	$(BIN)/python -m benchmarks.embedded
+
+bench.devices: $(STAMP) ## Measure 500 resources and 10,000 devices from a configuration file (root)
+	$(BIN)/python -m benchmarks.configured $(ARGS)
 
 bench.cdi: $(STAMP) ## Measure the CDI command and library
 	$(BIN)/python -m benchmarks.cdi

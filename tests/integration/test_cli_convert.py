@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from kubelet_plugin.cli import main
 from kubelet_plugin.config.loading import load
-from kubelet_plugin.config.reading import read
+from tests.configurations import read
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/how-to/move-from-generic-device-plugin.md").read_text()

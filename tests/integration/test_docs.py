@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from kubelet_plugin.cli import main
+from kubelet_plugin.config import load
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -44,7 +46,7 @@ def test_a_make_target_that_the_docs_name_exists(command: str) -> None:
 
 @pytest.mark.parametrize("command", commands("kubelet-plugin"))
 def test_a_command_line_that_the_docs_name_is_understood(command: str) -> None:
-    arguments = command.split("#", maxsplit=1)[0].split()[1:]
+    arguments = shlex.split(command, comments=True)[1:]
     if "--help" in arguments:
         assert CliRunner().invoke(main, arguments).exit_code == 0
         return
@@ -84,6 +86,12 @@ def test_the_tests_in_the_docs_pass(tmp_path: Path) -> None:
 def test_a_link_of_the_docs_leads_somewhere(page: Path) -> None:
     for link in LINK.findall(page.read_text()):
         assert "://" in link or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("text", [text for _, text in blocks("yaml") if text.startswith("version: v1")])
+def test_a_configuration_that_the_docs_show_is_without_fault(text: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    assert load([str(tmp_path)], domain="vendor.example")
 
 
 def test_the_options_table_of_the_readme_is_that_of_the_command() -> None:

@@ -111,7 +111,7 @@ def resources(
     chosen = [preset(name, domain) for name in dict.fromkeys(names)]
     notes: list[Problem] = []
     for loaded in ([load_all(files, domain=domain, form=form)] if files else []) + [
-        _text(each, domain) for each in texts
+        given(each, domain) for each in texts
     ]:
         chosen += loaded.resources
         notes += loaded.notes
@@ -130,8 +130,12 @@ def refuse(ctx: click.Context, error: ConfigurationFileError) -> NoReturn:
     ctx.exit(2)
 
 
-def _text(text: str, domain: str) -> "Loaded":
-    """Read what follows a `--device`."""
+def given(text: str, domain: str) -> "Loaded":
+    """Read what follows a `--device`.
+
+    Raises:
+        ConfigurationFileError: It cannot be used.
+    """
     from kubelet_plugin.config import generic_device_plugin  # noqa: PLC0415 -- not always used
     from kubelet_plugin.config.completing import completed  # noqa: PLC0415 -- the same
     from kubelet_plugin.config.loading import Loaded  # noqa: PLC0415 -- the same

@@ -5,7 +5,7 @@ import os
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from kubelet_plugin.cli.owners import Owners
 from kubelet_plugin.config.checking import cdi_kind
@@ -146,8 +146,7 @@ async def _end(tasks: Sequence[asyncio.Task[None]]) -> None:
 
 
 def _observing(resource: Resource, roots: Roots) -> aclosing[AsyncGenerator[Sequence[Observed], None]]:
-    plugin = ConfiguredPlugin(resource, roots=roots)
-    return aclosing(cast("AsyncGenerator[Sequence[Observed], None]", plugin.observe()))
+    return aclosing(ConfiguredPlugin(resource, roots=roots).observe())
 
 
 def document(offer: Offer, owners: Owners) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from kubelet_plugin.runtime.holders import POD_RESOURCES_SOCKET
 
 if TYPE_CHECKING:
     from kubelet_plugin.config.loading import Form
-    from kubelet_plugin.config.schema import Resource
     from kubelet_plugin.plugins.reload import Reload
 
 _HELP = """Serve devices to the kubelet of this node, until SIGTERM or Ctrl-C.
@@ -252,36 +251,18 @@ def _reload(
     **_: object,
 ) -> "Reload":
     # What is built in does without msgspec and YAML.
+    from kubelet_plugin.cli import choosing  # noqa: PLC0415
     from kubelet_plugin.config.presets import preset  # noqa: PLC0415
-    from kubelet_plugin.discovery import Roots  # noqa: PLC0415
-    from kubelet_plugin.plugins.reload import Reload  # noqa: PLC0415
+    from kubelet_plugin.plugins.reload import Reload, logger  # noqa: PLC0415
 
-    roots = Roots(
-        host=host_root,
-        sysfs=sysfs or _seen(host_root, "sys", "class"),
-        udev=_seen(host_root, "run/udev", "data"),
-    )
     resources = [preset(name, domain) for name in presets]
-    resources += [resource for text in device for resource in _given(text, domain)]
+    for text in device:
+        loaded = choosing.given(text, domain)
+        for note in loaded.notes:
+            logger.warning("%s", note)
+        resources += loaded.resources
+    roots = choosing.roots(host_root, sysfs)
     return Reload(config, domain=domain, form=config_format, roots=roots, resources=resources, plugins=plugins)
-
-
-def _given(text: str, domain: str) -> "list[Resource]":
-    """Read what follows a `--device`, and log what of it cannot be had."""
-    from kubelet_plugin.config import generic_device_plugin  # noqa: PLC0415 -- not always used
-    from kubelet_plugin.config.completing import completed  # noqa: PLC0415
-    from kubelet_plugin.plugins.reload import logger  # noqa: PLC0415
-
-    converted = generic_device_plugin.device(text, domain)
-    for problem in converted.left_out:
-        logger.warning("%s", problem)
-    return [completed(resource, domain) for resource in converted.configuration.resources]
-
-
-def _seen(host_root: str, path: str, inside: str) -> str:
-    """Return where a directory of the host is seen: below its root, or where we have it ourselves."""
-    directory = os.path.join(host_root, path)
-    return directory if os.path.isdir(os.path.join(directory, inside)) else f"/{path}"
 
 
 def _run_configured(reload: "Reload", settings: Settings) -> int:

@@ -8,8 +8,8 @@ from kubelet_plugin import cdi
 from kubelet_plugin.api import resource_names
 from kubelet_plugin.config.documents import Fault, Keys
 from kubelet_plugin.config.giving import container_path_faults, option_faults
-from kubelet_plugin.config.matchers import Matcher, matcher_faults, may_fit_several
-from kubelet_plugin.config.schema import Device, Resource
+from kubelet_plugin.config.matchers import Matcher, has_several_nodes, matcher_faults
+from kubelet_plugin.config.schema import Device, Member, Resource
 from kubelet_plugin.config.wording import quoted
 from kubelet_plugin.discovery.patterns import is_glob
 from kubelet_plugin.errors import ListTooLargeError
@@ -67,8 +67,7 @@ def _device_faults(device: Device) -> Iterator[Fault]:
         if member.container_path is not None:
             for fault in container_path_faults(member.container_path):
                 yield fault.below("group", index, "container_path")
-    if device.group and all(member.optional for member in device.group):
-        yield Fault(("group",), "all of its members are optional; let one at least be needed")
+    yield from _twin_faults(device.group or ())
     if device.id is not None:
         if not device.group and (device.path is None or is_glob(device.path)):
             yield Fault(
@@ -78,8 +77,23 @@ def _device_faults(device: Device) -> Iterator[Fault]:
             yield Fault(
                 ("id",), f"{quoted(device.id)} holds `::`, which sets shares of a device apart; write `:` or `-`"
             )
-    if device.id_by is not None and device.usb is None:
-        yield Fault(("id_by",), "this goes with `usb` alone; remove it")
+    kind = "sysfs" if device.id_by == "parent" else "usb"
+    if device.id_by is not None and getattr(device, kind) is None:
+        yield Fault(("id_by",), f"`{device.id_by}` goes with `{kind}` alone; remove it")
+
+
+def _twin_faults(group: tuple[Member, ...]) -> Iterator[Fault]:
+    """Yield the members that are there already: a node is in a device once."""
+    taken: dict[str, int] = {}
+    for index, member in enumerate(group):
+        if member.path is None:
+            continue
+        other = taken.setdefault(os.path.normpath(member.path), index)
+        if other != index:
+            message = (
+                f"{quoted(member.path)} is the path of group[{other}] as well, and is in the device once; remove it"
+            )
+            yield Fault(("group", index, "path"), message)
 
 
 def _owner_faults(resource: Resource) -> Iterator[Fault]:
@@ -110,40 +124,41 @@ def _numa(node: Literal["auto", "none"] | int | None) -> str:
 
 
 def _container_path_faults(resource: Resource) -> Iterator[Fault]:
-    """Yield where two nodes would be at one path in a container that has both."""
-    remedy = "let it end in `/` for a directory of the nodes' own names, or make a resource of each"
-    taken: dict[str, str] = {}
+    """Yield where two nodes of one device would be at one path; those of two devices may be, of which a pod has one."""
     told: set[Keys] = set()
-    for entry, place, path, keys in _fixed_paths(resource):
-        if keys in told:
-            continue
-        if may_fit_several(entry):
-            told.add(keys)
-            yield Fault(keys, f"{quoted(path)} is one path, and {place} may fit several nodes; {remedy}")
-        elif other := taken.get(path):
-            told.add(keys)
-            yield Fault(keys, f"{quoted(path)} is one path, and both {other} and {place} go there; {remedy}")
-        taken.setdefault(path, place)
-
-
-def _fixed_paths(resource: Resource) -> Iterator[tuple[Matcher, str, str, Keys]]:
-    """Yield each entry that goes to a path and not into a directory, its place, the path, and where that is written."""
     for index, device in enumerate(resource.devices):
         keys: Keys = ("devices", index)
-        entries: list[tuple[Keys, Matcher]] = [(keys, device)]
-        if device.group:
-            entries = [((*keys, "group", number), member) for number, member in enumerate(device.group)]
-        for own_keys, entry in entries:
-            for holder_keys, path in (
-                (own_keys, entry.container_path),
-                (keys, device.container_path),
-                ((), resource.container_path),
-            ):
-                if path is not None:
-                    if not path.endswith("/"):
-                        place = f"devices[{index}]" + (f".group[{own_keys[-1]}]" if device.group else "")
-                        yield entry, place, os.path.normpath(path), (*holder_keys, "container_path")
-                    break
+        taken: set[str] = set()
+        for own_keys, part in _parts(device, keys):
+            written = ((own_keys, part.container_path), (keys, device.container_path), ((), resource.container_path))
+            holder, wanted = next(((at, path) for at, path in written if path is not None), (own_keys, ""))
+            place = _place(part, wanted)
+            if place in taken or (place and has_several_nodes(part)):
+                fault_keys = (*holder, "container_path") if wanted else own_keys
+                if fault_keys not in told:
+                    choice = "choose one by `nodes`" if has_several_nodes(part) else "write another"
+                    remedy = f"{choice}, or a directory of the nodes' own names, which ends in `/`"
+                    yield Fault(
+                        fault_keys, f"{quoted(place)} is one path, and this device has several nodes there; {remedy}"
+                    )
+                told.add(fault_keys)
+            taken |= {place} - {""}
+
+
+def _parts(device: Device, keys: Keys) -> Iterator[tuple[Keys, Matcher]]:
+    if not device.group:
+        yield keys, device
+    for number, member in enumerate(device.group or ()):
+        yield (*keys, "group", number), member
+
+
+def _place(part: Matcher, wanted: str) -> str:
+    """Where the node of a part is in the container; empty where that depends on what matches."""
+    if wanted and not wanted.endswith("/"):
+        return os.path.normpath(wanted)
+    if part.path is None or is_glob(part.path):
+        return ""
+    return os.path.normpath(wanted + os.path.basename(part.path) if wanted else part.path)
 
 
 def _mount_faults(resource: Resource) -> Iterator[Fault]:

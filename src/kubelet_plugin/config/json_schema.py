@@ -37,16 +37,21 @@ _EXACTLY_ONE = {
     "Probe": ("command", "entry_point"),
 }
 _AT_LEAST_ONE = {"EnabledWhen": ("module", "path"), "Resource": ("name", "preset")}
+_NODES_OF = {
+    "if": {"required": ["nodes"]},
+    "then": {"anyOf": [{"required": [kind]} for kind in ("usb", "pci", "sysfs")]},
+}
 _TOGETHER = {
     "Resource": [{"if": {"not": {"required": ["preset"]}}, "then": {"required": ["devices"]}}],
     "Device": [
-        {"if": {"required": ["nodes"]}, "then": {"anyOf": [{"required": [kind]} for kind in ("usb", "pci", "sysfs")]}},
-        {"if": {"required": ["id_by"]}, "then": {"required": ["usb"]}},
+        _NODES_OF,
+        *(
+            {"if": {"required": ["id_by"], "properties": {"id_by": {"enum": ways}}}, "then": {"required": [kind]}}
+            for ways, kind in ((["serial", "port"], "usb"), (["parent"], "sysfs"))
+        ),
         {"if": {"required": ["id"]}, "then": {"anyOf": [{"required": [kind]} for kind in ("path", "group")]}},
     ],
-    "Member": [
-        {"if": {"required": ["nodes"]}, "then": {"anyOf": [{"required": [kind]} for kind in ("usb", "pci", "sysfs")]}},
-    ],
+    "Member": [_NODES_OF],
 }
 
 _ATTRIBUTE = re.compile(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", re.MULTILINE)

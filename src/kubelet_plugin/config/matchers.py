@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from kubelet_plugin.config.documents import Fault
 from kubelet_plugin.config.schema import Device, Member, Pci, Sysfs, SysfsParent, Usb
 from kubelet_plugin.config.wording import listed, quoted
-from kubelet_plugin.discovery.patterns import is_glob
 
 Matcher = Device | Member
 
@@ -38,11 +37,11 @@ def matcher_faults(entry: Matcher) -> Iterator[Fault]:
         yield from (Fault(("nodes", index), text) for text in path_faults(pattern))
 
 
-def may_fit_several(entry: Matcher) -> bool:
-    """Tell whether an entry may mean several nodes at once."""
-    if entry.path is not None:
-        return is_glob(entry.path)
-    return entry.nodes is None or len(entry.nodes) > 1
+def has_several_nodes(entry: Matcher) -> bool:
+    """Tell whether an entry means several nodes of what it matches, as far as that is known beforehand."""
+    if entry.nodes is not None:
+        return len(entry.nodes) > 1
+    return entry.usb is not None or entry.pci is not None
 
 
 def path_faults(path: str) -> Iterator[str]:

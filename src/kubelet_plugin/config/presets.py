@@ -24,8 +24,8 @@ _PRESETS: Final = (
     Resource(name="serial", devices=(Device(path="/dev/serial/by-id/*"),)),
     # Index 0 is where a camera's pictures come from; the others are its metadata.
     Resource(name="video", additional_gids="auto", devices=(Device(path="/dev/v4l/by-id/*-video-index0"),)),
-    # All in one: the timer, by which ALSA mixes, is no card's. by-id and by-path are directories.
-    Resource(name="sound", devices=(Device(group=(Member(path="/dev/snd/[!b]*"),)),)),
+    # All in one: the timer, by which ALSA mixes, is no card's.
+    Resource(name="sound", devices=(Device(group=(Member(path="/dev/snd/*"),)),)),
     # Who may write can type on the node's behalf; LEDs and force feedback need it, reading does not.
     Resource(name="input", permissions="r", devices=(Device(path="/dev/input/by-id/*-event-*"),)),
     Resource(name="rtc", permissions="r", devices=(Device(path="/dev/rtc[0-9]*"),)),
@@ -34,11 +34,11 @@ _PRESETS: Final = (
         name="loop",
         devices=(Device(sysfs=Sysfs(subsystem="block", name="loop*", attributes={"ext_range": "*"})),),
     ),
-    # Without card*, which sets the modes of screens.
+    # Without card*, which sets the modes of screens. The numbers are as the kernel finds the cards; their places stay.
     Resource(
         name="dri",
         additional_gids="auto",
-        devices=(Device(sysfs=Sysfs(subsystem="drm", name="renderD*")),),
+        devices=(Device(sysfs=Sysfs(subsystem="drm", name="renderD*"), id_by="parent"),),
     ),
     # Without umad* and issm*, which manage the fabric.
     Resource(

@@ -1,4 +1,4 @@
-"""Reading one file: from its text to a `Configuration`, or to everything in it that has the wrong form."""
+"""Reading one file: from its document to what has the right form, and everything in it that has the wrong one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,10 +6,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from kubelet_plugin.config.documents import Document, Fault, Keys, parse
+from kubelet_plugin.config.documents import Document, Fault, Keys
 from kubelet_plugin.config.scalars import decode
 from kubelet_plugin.config.schema import VERSION, Configuration, Resource
-from kubelet_plugin.errors import ConfigurationFileError, Problem
+from kubelet_plugin.errors import Problem
 
 _Kind = TypeVar("_Kind", Configuration, Resource)
 
@@ -19,32 +19,14 @@ class Reading:
     """What was read of a file.
 
     Attributes:
-        document: The file as it is written.
         domain: The domain of resource names that have none, where the file says so.
         resources: Those that have the right form, by their index in the file.
         problems: What has the wrong form.
     """
 
-    document: Document
     domain: str | None
     resources: Mapping[int, Resource]
     problems: tuple[Problem, ...]
-
-
-def read(text: str, name: str) -> Configuration:
-    """Read a file, its form alone: what the fields say together is for `load` to check.
-
-    Args:
-        text: The text, YAML or JSON.
-        name: The file, for messages.
-
-    Raises:
-        ConfigurationFileError: It has the wrong form.
-    """
-    found = examine(parse(text, name))
-    if found.problems:
-        raise ConfigurationFileError(found.problems)
-    return Configuration(version="v1", domain=found.domain, resources=tuple(found.resources.values()))
 
 
 def examine(document: Document) -> Reading:
@@ -53,7 +35,7 @@ def examine(document: Document) -> Reading:
     if not isinstance(data, dict):
         what = "nothing is in this file" if data is None else "this is no mapping"
         fault = Fault((), f"{what}; begin with `version: {VERSION}`, and list `resources`")
-        return Reading(document, None, {}, (document.problem(fault),))
+        return Reading(None, {}, (document.problem(fault),))
     problems: list[Problem] = []
     listed = data.get("resources", [])
     rest = {**data, "resources": [] if isinstance(listed, list) else listed}
@@ -63,7 +45,7 @@ def examine(document: Document) -> Reading:
         resource = _convert(document, raw, Resource, ("resources", index), problems)
         if resource is not None:
             resources[index] = resource
-    return Reading(document, configuration.domain if configuration else None, resources, tuple(problems))
+    return Reading(configuration.domain if configuration else None, resources, tuple(problems))
 
 
 def _convert(document: Document, raw: Any, kind: type[_Kind], keys: Keys, problems: list[Problem]) -> _Kind | None:

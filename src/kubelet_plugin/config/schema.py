@@ -143,7 +143,7 @@ class DeviceOptions(Part, frozen=True):
         count: How many containers may have each device at once; 1, if not given.
         permissions: What a container's device cgroup allows; `rw`, if not given.
         container_path: Where the node is in the container: a name, or a directory when it ends in `/`; as on the host,
-            if not given. One name is for one node: what may be several needs a directory.
+            if not given. Where several devices go to one name, a container can have but one of them.
         uid: The node's owner in the container, by CDI; the container's own user, if not given.
         gid: The node's group in the container, by CDI; the container's own group, if not given.
         file_mode: The node's mode in the container, by CDI, as `0660`; that of the host, if not given.
@@ -180,13 +180,14 @@ class Member(Part, frozen=True):
     """One part of a device that is made of several; exactly one of `path`, `usb`, `pci` and `sysfs` is given.
 
     Attributes:
-        path: A path or a glob on the host. What a symbolic link leads to is followed at all times.
+        path: A path or a glob on the host; of what fits a glob, device nodes count. What a symbolic link leads to is
+            followed at all times.
         usb: A USB device.
         pci: A PCI function.
         sysfs: Devices of a subsystem.
         nodes: With `usb`, `pci` and `sysfs`: which of the matched device's nodes are meant, as globs below `/dev`, such
             as `ttyUSB*` or `snd/*`; each must fit one at least. All of them, if not given.
-        optional: Whether the device works without it; `false`, if not given.
+        optional: Whether the device works without it; `false`, if not given. A device has one node at least.
         permissions: As those of the device.
         container_path: As that of the device.
     """
@@ -205,7 +206,8 @@ class Device(DeviceOptions, frozen=True):
     """One device of a resource, or as many as match; exactly one of `path`, `usb`, `pci`, `sysfs` and `group` is given.
 
     Attributes:
-        path: A path or a glob on the host. What a symbolic link leads to is followed at all times.
+        path: A path or a glob on the host; of what fits a glob, device nodes count. What a symbolic link leads to is
+            followed at all times.
         usb: A USB device.
         pci: A PCI function.
         sysfs: Devices of a subsystem.
@@ -213,8 +215,9 @@ class Device(DeviceOptions, frozen=True):
             as `ttyUSB*` or `snd/*`; each must fit one at least. All of them, if not given.
         id: The device's id, where just one is meant: a path without wildcards, or a group. Made of the path, if not
             given; a group's of the resource's name.
-        id_by: What the id of a USB device is made of: its `serial` number, or the `port` it is plugged into. The serial
-            number where it has one, if not given.
+        id_by: What the id is made of. Of a USB device: its `serial` number, or the `port` it is plugged into; the
+            serial number where it has one, if not given. With `sysfs`: `parent`, the PCI function, USB device or
+            platform device that it is part of, whose name stays; the kernel's name, if not given.
         group: Several nodes that make one device together.
     """
 
@@ -224,7 +227,7 @@ class Device(DeviceOptions, frozen=True):
     sysfs: Sysfs | None = None
     nodes: Annotated[tuple[str, ...], Meta(min_length=1)] | None = None
     id: DeviceId | None = None
-    id_by: Literal["serial", "port"] | None = None
+    id_by: Literal["serial", "port", "parent"] | None = None
     group: Annotated[tuple[Member, ...], Meta(min_length=1)] | None = None
 
 

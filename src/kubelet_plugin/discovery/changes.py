@@ -1,7 +1,6 @@
 """Being told when paths change that may not exist yet."""
 
 import asyncio
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -39,6 +38,9 @@ class _Interest:
         if name in self.literal:
             fits.append(self.literal[name] or name in self.links)
         return bool(fits), any(fits)
+
+
+_ON_THE_WAY = _Interest()  # of a directory that is watched for its own end alone; hundreds of watchers share it
 
 
 class Changes:
@@ -116,14 +118,14 @@ class Changes:
         self._descend("/", self._tails, _MAX_LINKS)
         self._watches.keep(self, self._interests)
         for watch, interest in self._interests.items():
-            prefixes = {glob.prefix for glob in interest.globs}
+            prefixes = dict.fromkeys(glob.prefix for glob in interest.globs)
             self._watches.narrow(watch, self, names=interest.literal, prefixes=prefixes)
 
     def notice(self, watch: "Watch", name: str) -> bool:
         """See `kubelet_plugin.discovery.inotify.Subscriber`."""
         fits, through = self._interests[watch].judge(name) if name else (True, True)
         if fits and not self._stale:
-            self._stale = through or os.path.islink(os.path.join(watch.path, name))
+            self._stale = through or os.path.islink(os.path.join(self._watches.path(watch), name))
         return fits
 
     def overflow(self) -> None:
@@ -178,10 +180,15 @@ class Changes:
     def _watch(self, directory: str, deeper: Mapping[Part, Sequence[_Tail]], *, names_too: bool) -> _Interest:
         watch = self._watches.add(directory, self, names_too=names_too)
         self._blind = self._blind or watch is None
-        interest = _Interest() if watch is None else self._interests.setdefault(watch, _Interest())
-        for head, rests in deeper.items():
-            interest.add(head, through=bool(rests))
-        return interest
+        known = None if watch is None else self._interests.get(watch)
+        if known is None or (known is _ON_THE_WAY and names_too):
+            known = _Interest() if names_too else _ON_THE_WAY
+            if watch is not None:
+                self._interests[watch] = known
+        if known is not _ON_THE_WAY:
+            for head, rests in deeper.items():
+                known.add(head, through=bool(rests))
+        return known
 
     def _enter(self, directory: str, name: str, tails: Sequence[_Tail], links: int) -> bool:
         """Go on below a name; for a symbolic link along its target, whose directories may come and go as well.
@@ -209,9 +216,10 @@ class Changes:
 
 def _target(path: str) -> str:
     """Return the target of a symbolic link; empty where there is none."""
-    with contextlib.suppress(OSError):
+    try:
         return os.readlink(path)
-    return ""
+    except OSError:
+        return ""
 
 
 def _is_plain(directory: str, part: Part) -> bool:

@@ -37,13 +37,13 @@ class Damper:
             now: The time.
 
         Returns:
-            Why it is to be told as Unhealthy though it looks healthy; the same text for as long as it is held. Empty
-            where it may be told as it is: always when it is unhealthy.
+            Why it is to be told as Unhealthy however it looks; one text for as long as it is held, so that what it
+            does meanwhile is no news. Empty where it may be told as it is.
         """
         if not self._max_flips:
             return ""
         self._note(device_id, healthy, now)
-        return self._reason if healthy and device_id in self._held else ""
+        return self._reason if device_id in self._held else ""
 
     def absent(self, listed: Container[str], now: float) -> None:
         """Take note of which devices are gone; to be called for each list, once its devices are judged.
@@ -66,10 +66,10 @@ class Damper:
             now: The time.
 
         Returns:
-            When the first of the devices that are held though they look healthy will have been quiet for long enough,
-            if it stays so: `now` where that is past. None where none is held.
+            When the first of the devices that are held will have been quiet for long enough, if it stays so: `now`
+            where that is past. None where none is held.
         """
-        due = [self._changes[device_id][-1] + self._quiet for device_id in self._held if self._healthy[device_id]]
+        due = [self._changes[device_id][-1] + self._quiet for device_id in self._held]
         return max(now, min(due)) if due else None
 
     def _note(self, device_id: str, healthy: bool, now: float) -> None:

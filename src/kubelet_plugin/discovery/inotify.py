@@ -58,21 +58,24 @@ class _Subscribers:
     """Those who watch one directory, found by the names they care for.
 
     Args:
-        identity: What tells the directory from any other.
+        path: Where the directory is.
+        identity: What tells it from any other.
     """
 
-    def __init__(self, identity: tuple[int, int] | None) -> None:
+    def __init__(self, path: str, identity: tuple[int, int] | None) -> None:
+        self.path = path
         self.identity = identity
         self.all: dict[Subscriber, tuple[tuple[str, ...], tuple[str, ...]] | None] = {}
         self._index: tuple[dict[str, list[Subscriber]], dict[str, list[Subscriber]], tuple[int, ...]] | None = None
 
     def add(self, subscriber: Subscriber) -> None:
-        self.all[subscriber] = None
-        self._index = None
+        if subscriber not in self.all:
+            self.narrow(subscriber, None)
 
-    def narrow(self, subscriber: Subscriber, names: tuple[str, ...], prefixes: tuple[str, ...]) -> None:
-        self.all[subscriber] = (names, prefixes)
-        self._index = None
+    def narrow(self, subscriber: Subscriber, narrowed: tuple[tuple[str, ...], tuple[str, ...]] | None) -> None:
+        if subscriber not in self.all or self.all[subscriber] != narrowed:
+            self.all[subscriber] = narrowed
+            self._index = None
 
     def discard(self, subscriber: Subscriber) -> None:
         self.all.pop(subscriber, None)
@@ -166,14 +169,19 @@ class Watches:
             return None
         self._held[subscriber].add(watch)
         if watch not in self._subscribers:
-            self._subscribers[watch] = _Subscribers(_identity(directory))
+            self._subscribers[watch] = _Subscribers(directory, _identity(directory))
+        self._subscribers[watch].path = directory  # the watch itself keeps the first one, though it be moved
         self._subscribers[watch].add(subscriber)
         return watch
+
+    def path(self, watch: "Watch") -> str:
+        """Return under which path a directory was last added; empty where it is watched no longer."""
+        return subscribers.path if (subscribers := self._subscribers.get(watch)) else ""
 
     def covered(self, watches: "Iterable[Watch]") -> bool:
         """Tell whether at one of the watched paths there is another directory by now: one that was mounted over it."""
         return any(
-            (subscribers := self._subscribers.get(watch)) is None or subscribers.identity != _identity(watch.path)
+            (subscribers := self._subscribers.get(watch)) is None or subscribers.identity != _identity(subscribers.path)
             for watch in watches
         )
 
@@ -189,7 +197,7 @@ class Watches:
             prefixes: It is told of names that begin so, too. Of the directory itself it is told at any rate.
         """
         if (subscribers := self._subscribers.get(watch)) is not None:
-            subscribers.narrow(subscriber, tuple(names), tuple(prefixes))
+            subscribers.narrow(subscriber, (tuple(names), tuple(prefixes)))
 
     def keep(self, subscriber: Subscriber, watches: "Iterable[Watch]") -> None:
         """Release what a subscriber watches, but for `watches`."""
@@ -258,7 +266,7 @@ class Watches:
             logger.warning("%s; changes are noticed late, by the periodic look alone", what)
 
 
-def _identity(directory: "str | os.PathLike[str]") -> tuple[int, int] | None:
+def _identity(directory: str) -> tuple[int, int] | None:
     try:
         status = os.stat(directory)
     except OSError:

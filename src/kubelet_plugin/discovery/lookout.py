@@ -59,8 +59,9 @@ class Lookout:
         new = frozenset(patterns)
         grown = not new <= self._patterns or (nodes_too and self._uevents is None)
         if new != self._patterns:
-            before, self._patterns = self._changes, new
+            before = self._changes
             self._changes = Changes(sorted(new), self.wake, host_root=self._host_root) if new else None
+            self._patterns = new
             if before:
                 before.close()  # after the new one has begun: what both watch stays watched
         if nodes_too and self._uevents is None:

@@ -58,17 +58,20 @@ async def watch(
 def paths_of(patterns: Iterable[str], host_root: str = "/") -> dict[str, str]:
     """List the paths on the host that fit patterns, each once, with the pattern it fits; fixed ones always.
 
+    A name that is no UTF-8, or not printable, fits no glob: neither the kubelet nor a CDI file could name it.
+
     Args:
         patterns: Absolute paths or globs.
         host_root: Where the host's root is seen.
     """
-    root = os.path.abspath(host_root)
+    roots = Roots(host=os.path.abspath(host_root))
+    where = str if roots.host == "/" else lambda directory: roots.real(roots.resolve(directory) or directory)
     paths: dict[str, str] = {}
     for pattern in patterns:
         if is_glob(pattern):
-            found = (path.removeprefix(root.rstrip("/")) for path in expand(root, parse(pattern)))
-            for path in sorted(found, key=natural):
+            found = expand("/", parse(pattern), where)
+            for path in sorted(filter(str.isprintable, found), key=natural):
                 paths.setdefault(path, pattern)
         else:
-            paths.setdefault(os.path.abspath(pattern), pattern)
+            paths.setdefault("/" + "/".join(map(str, parse(pattern))), pattern)
     return paths

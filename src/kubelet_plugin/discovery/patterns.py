@@ -9,6 +9,7 @@ import os
 import re
 import time
 from bisect import bisect_left
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kubelet_plugin.errors import ConfigurationError
@@ -75,13 +76,20 @@ def matches(part: Part, name: str) -> bool:
     return part == name if isinstance(part, str) else part.match(name)
 
 
-def expand(directory: str, parts: tuple[Part, ...]) -> list[str]:
-    """List the paths below `directory` that fit the parts, dangling symbolic links included; in no order."""
+def expand(directory: str, parts: tuple[Part, ...], where: Callable[[str], str] = str) -> list[str]:
+    """List the paths below `directory` that fit the parts, dangling symbolic links included; in no order.
+
+    Args:
+        directory: Where to begin.
+        parts: The parts.
+        where: Says where a directory is to be looked into.
+    """
     head, *rest = parts
-    paths = [os.path.join(directory, name) for name in names(directory, head)]
+    seen_at = where(directory)
+    found = names(seen_at, head)
     if not rest:
-        return [path for path in paths if os.path.lexists(path)]
-    return [found for path in paths for found in expand(path, tuple(rest))]
+        return [os.path.join(directory, name) for name in found if os.path.lexists(os.path.join(seen_at, name))]
+    return [path for name in found for path in expand(os.path.join(directory, name), tuple(rest), where)]
 
 
 def names(directory: str, part: Part) -> list[str]:

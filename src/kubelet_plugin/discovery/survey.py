@@ -91,7 +91,8 @@ class Survey:
         Returns:
             The nodes by path, in the order given.
         """
-        seen = {path: self._look(path, probe) for path, probe in wanted.items()}
+        directories = {name: self._roots.resolve(name) or name for name in {*map(os.path.dirname, wanted)}}
+        seen = {path: self._look(path, directories[os.path.dirname(path)], probe) for path, probe in wanted.items()}
         signs = [
             _sign(path, probe, seen[path], status)
             for path, probe in wanted.items()
@@ -100,11 +101,14 @@ class Survey:
         findings = await self._test(signs, {} if anew else self._known)
         return {path: _node(path, each, findings.get(path, each.finding)) for path, each in seen.items()}
 
-    def _look(self, path: str, probe: Probe) -> "_Seen":
-        real = self._roots.real(path)
+    def _look(self, path: str, directory: str, probe: Probe) -> "_Seen":
+        real = self._roots.real(os.path.join(directory, os.path.basename(path)))
         if not os.path.islink(real):
             return _Seen(real, "", *look(real, probe.remedy))
-        if target := self._roots.resolve(path):
+        target = self._roots.resolve(path)
+        if target and not target.isprintable():  # neither the kubelet nor a CDI file could name it
+            return _Seen(real, "", None, Finding(False, f"{_link(real)}, which is no name to hand out; rename that"))
+        if target:
             real = self._roots.real(target)
             return _Seen(real, target, *look(real, probe.remedy))
         if _leads_out(real):
@@ -113,9 +117,18 @@ class Survey:
 
     async def _test(self, signs: list[_Sign], known: dict[_Sign, Finding]) -> dict[str, Finding]:
         self._known = {sign: known[sign] for sign in signs if sign in known}
-        unknown = [sign for sign in signs if sign not in self._known]
-        tested = await asyncio.gather(*(self._run(sign) for sign in unknown)) if unknown else []
-        return {sign.path: finding for sign, finding in (*self._known.items(), *zip(unknown, tested, strict=True))}
+        findings = {sign.path: finding for sign, finding in self._known.items()}
+        by_node: dict[str, list[_Sign]] = {}
+        for sign in signs:
+            if sign not in self._known:
+                by_node.setdefault(sign.real, []).append(sign)
+
+        async def in_turn(of_node: list[_Sign]) -> None:
+            for sign in of_node:  # several links may lead to it
+                findings[sign.path] = await self._run(sign)
+
+        await asyncio.gather(*map(in_turn, by_node.values()))
+        return findings
 
     async def _run(self, sign: _Sign) -> Finding:
         real, probe = sign.real, sign.probe
@@ -150,7 +163,8 @@ def _leads_out(path: str) -> bool:
 
 def _link(path: str) -> str:
     try:
-        return f"{path} is a symbolic link to {os.readlink(path)}"
+        target = os.readlink(path)
+        return f"{path} is a symbolic link to {target if target.isprintable() else repr(target)}"
     except OSError:
         return f"{path} is a symbolic link"
 

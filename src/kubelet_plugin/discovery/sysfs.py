@@ -90,7 +90,7 @@ class SysfsDevice:
             return None
 
     def attributes(self) -> dict[str, str]:
-        """Return all of its files that can be read as text."""
+        """Return all of its files that hold a line of text."""
         try:
             with os.scandir(os.path.join(self.root, self.path)) as entries:
                 names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine, Iterable
+from dataclasses import replace
 from typing import Any
 
 from kubelet_plugin.errors import ConfigurationError
@@ -19,6 +20,7 @@ logger = logging.getLogger("kubelet_plugin.runtime")
 
 _FAREWELL = 0.5  # seconds for streams to end, before the process goes regardless
 _REGISTERING = 8  # at once: more would wait in the kubelet all the same, and take memory meanwhile
+_MANY = 100  # plugins; of more, each looks less often whether something happened that no event told of
 _PATIENCE = 1.0  # seconds that a plugin waits for one before it, whose code may never end
 
 
@@ -59,9 +61,10 @@ class Fleet:
             plugin = by_name.get(name)
             if plugin is not member.plugin:
                 self._let_go(self._members.pop(name), withdraw=plugin is None)
+        settings = replace(self._settings, tick=self._settings.tick * max(1.0, len(by_name) / _MANY))
         for name, plugin in by_name.items():
             if name not in self._members:
-                self._members[name] = self._begin(plugin)
+                self._members[name] = self._begin(plugin, settings)
 
     async def close(self) -> None:
         """End all of them as at SIGTERM: streams end, sockets go; without a goodbye list, for they are to come back."""
@@ -72,10 +75,10 @@ class Fleet:
         if members:
             await asyncio.wait({member.task for member in members}, timeout=_FAREWELL)
 
-    def _begin(self, plugin: DevicePlugin) -> "_Member":
+    def _begin(self, plugin: DevicePlugin, settings: Settings) -> "_Member":
         files = frozenset(files_of(plugin, self._settings))
         before = {member.task for member in self._leaving if not files.isdisjoint(member.files)}
-        return _Member(plugin, files, self._settings, self._turns, before)
+        return _Member(plugin, files, settings, self._turns, before)
 
     def _let_go(self, member: "_Member", *, withdraw: bool) -> None:
         self._leaving.add(member)

@@ -69,12 +69,14 @@ def check_size(resource_name: str, ids: Iterable[str]) -> None:
     Raises:
         ListTooLargeError: With all of them Unhealthy and without topology, the list is over 4 MiB.
     """
-    count = size = 0
-    for device_id in ids:
-        count += 1
+    size = 0
+    for count, device_id in enumerate(ids, 1):
         size += len(device_id) + len(Health.UNHEALTHY) + 6  # three tags and three lengths, one byte each at least
-    if size > MESSAGE_LIMIT:
-        raise _too_large(resource_name, count, size)
+        if size > MESSAGE_LIMIT:
+            raise ListTooLargeError(
+                f"{resource_name}: with {count} devices the list is over the {MESSAGE_LIMIT} bytes that a kubelet "
+                "accepts: offer fewer, or give them shorter ids"
+            )
 
 
 def _too_large(resource_name: str, count: int, size: int) -> ListTooLargeError:

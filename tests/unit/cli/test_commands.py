@@ -25,7 +25,7 @@ def test_the_help_of_run_explains_each_option_with_its_variable() -> None:
     [
         (["run", "gpu"], "'gpu' is not one of 'kvm', 'crand'"),
         (["run", "--count", "0"], "0 is not in the range x>=1"),
-        (["run", "--count", "200000"], "a kubelet accepts 4194304"),
+        (["run", "--count", "200000"], "4194304 bytes that a kubelet"),
         (["run", "--plugin-dir", "relative"], "'relative' is not an absolute path"),
         (["run", "--domain", "Not A Domain"], "the resource name 'Not A Domain/kvm' is not DOMAIN/NAME"),
         (["run", "--inject", "magic"], "'magic' is not one of"),

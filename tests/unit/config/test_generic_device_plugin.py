@@ -11,11 +11,11 @@ from kubelet_plugin.config.completing import completed
 from kubelet_plugin.config.documents import parse
 from kubelet_plugin.config.generic_device_plugin import Converted
 from kubelet_plugin.config.presets import PRESETS
-from kubelet_plugin.config.reading import read
 from kubelet_plugin.config.scalars import HexId
 from kubelet_plugin.config.schema import Configuration, Device, Member, Mount, Resource, Usb
 from kubelet_plugin.config.writing import write
 from kubelet_plugin.errors import ConfigurationFileError
+from tests.configurations import read
 
 BUS = ("bus/usb/*/*",)
 
@@ -151,6 +151,10 @@ def test_an_option_in_the_file_is_told_with_ours() -> None:
         ("devices: [{name: a b, groups: [{paths: [{path: /dev/a}]}]}]", "is not DOMAIN/NAME"),
         ("devices: [{name: a, groups: [{paths: [{path: /dev/../a}]}]}]", "paths[0].path: `/dev/../a` holds `..`"),
         ("devices: [{name: a, groups: [{paths: [{path: /dev/a, mountPath: /}]}]}]", "`/` is the container's root"),
+        (
+            "devices: [{name: a, groups: [{paths: [{path: /a, mountPath: /m}, {path: /b, mountPath: /m}]}]}]",
+            "paths[1].mountPath: `/m` is one path, and this device has several nodes there",
+        ),
         ("domain: A B\ndevices: [{name: a, groups: []}]", "f.yaml:1:1: domain: `A B` is no DNS domain"),
         (
             "devices: [{name: a, groups: [{paths: [{path: /dev/a}], usb: [{vendor: 0403, product: 6001}]}]}]",
@@ -200,6 +204,26 @@ def test_a_mount_path_is_a_path_in_the_container() -> None:
     assert device("paths: [{path: /dev/a, mountPath: /dev/serial/}]").container_path == "/dev/serial/"
 
 
+@pytest.mark.parametrize("path", ["/dev/ttyUSB0", "/dev/ttyUSB*"])
+def test_a_mount_path_may_be_one_for_whatever_fits(path: str) -> None:
+    made = device(f"paths: [{{path: {path}, mountPath: /dev/modem}}]")
+    assert made == Device(path=path, container_path="/dev/modem")
+
+
+def test_two_groups_may_go_to_one_path() -> None:
+    made = resource(
+        "paths: [{path: /dev/a, mountPath: /dev/m}, {path: /dev/b}]\n"
+        "  - paths: [{path: /dev/c, mountPath: /dev/m}, {path: /dev/d}]"
+    )
+    paths = [[member.container_path for member in each.group or ()] for each in made.devices]
+    assert paths == [["/dev/m", None], ["/dev/m", None]]
+
+
+def test_paths_may_all_be_optional() -> None:
+    made = device("paths: [{path: /dev/a, optional: true}, {path: /dev/b, optional: true}]")
+    assert made.group == (Member(path="/dev/a", optional=True), Member(path="/dev/b", optional=True))
+
+
 @pytest.mark.parametrize(
     ("theirs", "ours"), [("/dev/tty[^S]*", "/dev/tty[!S]*"), (r"/dev/a\*", "/dev/a[*]"), (r"/dev/a\b", "/dev/ab")]
 )
@@ -231,7 +255,7 @@ def test_several_groups_have_ids() -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "ours"), [("/dev/snd", "/dev/snd/[!b]*"), ("/dev/bus/usb", "/dev/bus/usb/*/*"), ("/dev/x/", "/dev/x/*")]
+    ("path", "ours"), [("/dev/snd", "/dev/snd/*"), ("/dev/bus/usb", "/dev/bus/usb/*/*"), ("/dev/x/", "/dev/x/*")]
 )
 def test_a_directory_is_one_device_of_all_in_it(path: str, ours: str) -> None:
     assert device(f"paths: [{{path: {path}}}]") == Device(group=(Member(path=ours),))
@@ -239,7 +263,7 @@ def test_a_directory_is_one_device_of_all_in_it(path: str, ours: str) -> None:
 
 def test_a_group_is_shared_by_its_count() -> None:
     made = resource("{count: 10, paths: [{path: /dev/snd}]}")
-    assert made == Resource(name="thing", count=10, devices=(Device(group=(Member(path="/dev/snd/[!b]*"),)),))
+    assert made == Resource(name="thing", count=10, devices=(Device(group=(Member(path="/dev/snd/*"),)),))
 
 
 def test_a_directory_that_is_mounted_elsewhere_is_so_here() -> None:
@@ -274,23 +298,12 @@ def test_the_same_path_twice_is_one_device(counts: tuple[int, int]) -> None:
 # What has no equal.
 
 
-def test_a_fixed_path_for_what_may_be_several_is_left_out() -> None:
-    found = groups("paths: [{path: /dev/ttyUSB*, mountPath: /dev/modem}]")
-    assert found.configuration.resources[0].devices == (Device(path="/dev/ttyUSB*"),)
+def test_a_node_that_is_in_a_group_twice_is_there_once_and_said_so() -> None:
+    found = groups("paths: [{path: /dev/a}, {path: /dev//a, mountPath: /dev/b}, {path: /dev/c}]")
+    assert found.configuration.resources[0].devices[0].group == (Member(path="/dev/a"), Member(path="/dev/c"))
     (note,) = found.left_out
-    assert note.field == "devices[0].groups[0].paths[0].mountPath"
-    assert "would have both at `/dev/modem`" in note.message
-
-
-def test_a_fixed_path_of_two_groups_stays_with_the_first() -> None:
-    found = groups(
-        "paths: [{path: /dev/a, mountPath: /dev/m}, {path: /dev/b}]\n"
-        "  - paths: [{path: /dev/c, mountPath: /dev/m}, {path: /dev/d}]"
-    )
-    paths = [member.container_path for each in found.configuration.resources[0].devices for member in each.group or ()]
-    assert paths == ["/dev/m", None, None, None]
-    (note,) = found.left_out
-    assert note.field == "devices[0].groups[1].paths[0].mountPath"
+    assert note.field == "devices[0].groups[0].paths[1]"
+    assert "`/dev/a` is in this group already" in note.message
 
 
 def test_pairs_of_globs_are_left_out_and_said_so() -> None:
@@ -330,13 +343,6 @@ def test_a_glob_beside_a_mount_is_told_not_to_be_limited(limit: int, most: int) 
 )
 def test_what_is_left_out_is_told_with_its_place(text: str, words: str) -> None:
     assert words in told(text)
-
-
-def test_of_paths_that_are_all_optional_the_first_is_needed() -> None:
-    found = groups("paths: [{path: /dev/a, optional: true}, {path: /dev/b, optional: true}]")
-    (made,) = found.configuration.resources[0].devices
-    assert made.group == (Member(path="/dev/a"), Member(path="/dev/b", optional=True))
-    assert found.left_out[0].field == "devices[0].groups[0].paths[0].optional"
 
 
 def test_a_resource_without_groups_is_left_out_and_said_so() -> None:

@@ -27,7 +27,7 @@ async def offered(name: str, node: FakeNode) -> dict[str, Device]:
     try:
         return {each.device.id: each.device for each in await anext(lists)}
     finally:
-        await lists.aclose()  # type: ignore[attr-defined]
+        await lists.aclose()
 
 
 def given(device: Device) -> dict[str, str]:
@@ -152,7 +152,7 @@ async def test_a_loop_device_is_one_and_its_partition_is_none_of_its_own(node: F
 async def test_a_gpu_renders_and_sets_no_modes(node: FakeNode) -> None:
     node.pci("0000:00:02.0", "8086", "56a0", "030000", nodes={"dri/card0": "drm", "dri/renderD128": "drm"})
     (device,) = (await offered("dri", node)).values()
-    assert [*given(device)] == ["/dev/dri/renderD128"]
+    assert (device.id, [*given(device)]) == ("0000:00:02.0", ["/dev/dri/renderD128"])
 
 
 @asynchronous

@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubelet_plugin.config.reading import read
 from kubelet_plugin.config.schema import Resource
 from kubelet_plugin.errors import ConfigurationFileError, Problem
+from tests.configurations import read
 
 HEAD = "version: v1\nresources:\n"
 

@@ -99,6 +99,8 @@ def test_what_is_right_is_right_by_schema_too(text: str, tmp_path: Path) -> None
         "devices: [{path: /dev/a, pth: /dev/b}]",
         "devices: [{path: /dev/a, nodes: [a]}]",
         "devices: [{path: /dev/a, id_by: port}]",
+        "devices: [{usb: {vendor: 0403, product: 6001}, id_by: parent}]",
+        "devices: [{sysfs: {subsystem: drm}, id_by: serial}]",
         "devices: [{sysfs: {subsystem: tty}, id: a}]",
         "devices: [{path: /dev/a, id: -a}]",
         "devices: [{path: /dev/a, permissions: rr}]",

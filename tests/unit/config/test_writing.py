@@ -6,7 +6,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubelet_plugin.config.presets import PRESETS
-from kubelet_plugin.config.reading import read
 from kubelet_plugin.config.scalars import Duration, FileMode, HexId
 from kubelet_plugin.config.schema import (
     Configuration,
@@ -22,6 +21,7 @@ from kubelet_plugin.config.schema import (
     Usb,
 )
 from kubelet_plugin.config.writing import write
+from tests.configurations import read
 
 # What a file cannot hold: see what reads it.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(
@@ -107,7 +107,7 @@ MEMBER = st.builds(Member, optional=st.booleans(), permissions=PERMISSIONS, cont
 DEVICE = st.builds(
     Device,
     id=maybe(st.sampled_from(["kvm0", "0", "1e3"])),
-    id_by=maybe(st.sampled_from(["serial", "port"])),
+    id_by=maybe(st.sampled_from(["serial", "port", "parent"])),
     group=maybe(several(MEMBER, 1)),
     **MATCHER,
     **OPTIONS,

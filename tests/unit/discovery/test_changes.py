@@ -442,19 +442,20 @@ def state(root: Path, pattern: str) -> list[tuple[str, int, int]]:
 
 
 @pytest.mark.parametrize("pattern", ["/a/a/x1", "/a/*/x*", "/*/a/x?", "/a/b/a/x1"])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(4))
 def test_no_change_is_missed_whatever_happens(pattern: str, seed: int, tmp_path: Path) -> None:
-    random = Random(seed)
+    random, root = Random(seed), tmp_path / "with/room/above"  # for links that lead up
+    root.mkdir(parents=True)
 
     @asynchronous
     async def body() -> None:
         bell = Bell()
-        with Changes([pattern], bell, host_root=str(tmp_path)):
-            before = state(tmp_path, pattern)
-            for _ in range(300):
+        with Changes([pattern], bell, host_root=str(root)):
+            before = state(root, pattern)
+            for _ in range(200):
                 for _ in range(random.choice([1, 1, 3])):
-                    shuffle(tmp_path, random)
-                rang, now = await bell.rang(), state(tmp_path, pattern)
+                    shuffle(root, random)
+                rang, now = await bell.rang(), state(root, pattern)
                 assert rang or now == before
                 before = now
 

@@ -181,16 +181,25 @@ async def test_links_into_one_directory_share_one_watch(host: Path) -> None:
             assert await bell.rang()
 
 
-def shuffle(host: Path, random: Random) -> None:
-    """Do one thing to links and nodes, such as may be done."""
-    one, two = (host / random.choice(["dev/a", "dev/b", "dev/s/a", "dev/s/b", "dev/s"]) for _ in "12")
+def shuffle(roots: Roots, random: Random) -> None:
+    """Do one thing to links and nodes, such as may be done; no link leads it out of the host's root, as root may write."""
+
+    def some() -> Path:
+        directory, _, name = random.choice(["/dev/a", "/dev/b", "/dev/s/a", "/dev/s/b", "/dev/s"]).rpartition("/")
+        return Path(roots.real(roots.resolve(directory) or "/absent"), name)
+
+    def chmod() -> None:
+        if not one.is_symlink():
+            one.chmod(random.choice([0o700, 0o750]))
+
+    one, two = some(), some()
     targets = ["a", "../b", "/dev/a", "/dev/s/b", "s/a", "../../../b", "/dev/../dev/b"]
     steps: list[Callable[[], object]] = [
-        one.touch,
+        lambda: one.touch(exist_ok=False),
         one.unlink,
         one.mkdir,
         one.rmdir,
-        lambda: one.chmod(random.choice([0o700, 0o750])),
+        chmod,
         lambda: one.rename(two),
         lambda: one.symlink_to(random.choice(targets)),
         lambda: one.symlink_to(random.choice(targets)),
@@ -209,8 +218,8 @@ def state(roots: Roots, pattern: str) -> list[tuple[str, str, int, int]]:
     return seen
 
 
-@pytest.mark.parametrize("pattern", ["/dev/a", "/dev/s/a", "/dev/?", "/dev/s/*"])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("pattern", ["/dev/a", "/dev/s/a", "/dev/?", "/dev/s/*", "/dev/*/a"])
+@pytest.mark.parametrize("seed", range(4))
 def test_no_change_behind_a_link_is_missed_whatever_happens(pattern: str, seed: int, tmp_path: Path) -> None:
     random, roots = Random(seed), Roots(str(tmp_path))
     (tmp_path / "dev").mkdir()
@@ -220,9 +229,9 @@ def test_no_change_behind_a_link_is_missed_whatever_happens(pattern: str, seed: 
         bell = Bell()
         with Changes([pattern], bell, host_root=str(tmp_path)):
             before = state(roots, pattern)
-            for _ in range(300):
+            for _ in range(200):
                 for _ in range(random.choice([1, 1, 3])):
-                    shuffle(tmp_path, random)
+                    shuffle(roots, random)
                 rang, now = await bell.rang(), state(roots, pattern)
                 assert rang or now == before
                 before = now

@@ -5,10 +5,12 @@ import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from kubelet_plugin.discovery import Finding, Node, Probe, probes, watch
+from kubelet_plugin.discovery import Finding, Node, Probe, Roots, probes, watch
+from kubelet_plugin.discovery.nodes import paths_of
 from kubelet_plugin.errors import ConfigurationError
 from tests.asynchronous import asynchronous
 from tests.unit.discovery.listening import descriptors, loop_has_read
@@ -222,11 +224,11 @@ async def test_a_storm_ends_in_the_right_list_and_few_yields(tmp_path: Path) -> 
     async def storm() -> None:
         for number in range(1000):
             (tmp_path / f"crand{number}").touch()
-            if number % 3:
+            if number % 10:
                 (tmp_path / f"crand{number}").unlink()
             await asyncio.sleep(0)
 
-    expected = [f"crand{number}" for number in range(0, 1000, 3)]
+    expected = [f"crand{number}" for number in range(0, 1000, 10)]
     async with aclosing(watch(f"{tmp_path}/crand*", gather=gather)) as lists:
         await next_list(lists)
         begun = loop.time()
@@ -236,6 +238,42 @@ async def test_a_storm_ends_in_the_right_list_and_few_yields(tmp_path: Path) -> 
         lasted = loop.time() - begun
         await storming
     assert yields <= lasted / gather + 1
+
+
+@as_root
+@asynchronous
+async def test_a_storm_of_nodes_and_links_to_them_ends_in_the_right_list(tmp_path: Path) -> None:
+    (tmp_path / "dev/by-id").mkdir(parents=True)
+    random = Random(1)
+
+    def change(number: int) -> None:
+        link, node = tmp_path / f"dev/by-id/x{number}", tmp_path / f"dev/tty{number}"
+        if os.path.lexists(link) and random.random() < 0.5:
+            link.unlink()
+        elif not os.path.lexists(link):
+            link.symlink_to(random.choice([f"../tty{number}", f"/dev/tty{number % 7}"]))
+        if node.exists():
+            node.unlink()
+        else:
+            mknod(node)
+
+    async def storm() -> None:
+        for _ in range(1000):
+            change(random.randrange(20))
+            await asyncio.sleep(0)
+
+    def there() -> list[tuple[str, bool, str]]:
+        told = []
+        for path in paths_of(["/dev/by-id/*"], str(tmp_path)):
+            target = Roots(str(tmp_path)).resolve(path)
+            told.append((path, bool(target), target))
+        return told
+
+    async with aclosing(watch("/dev/by-id/*", host_root=str(tmp_path), gather=0.005, resync=LATE * 2)) as lists:
+        storming = asyncio.create_task(storm())
+        told = await next_list(lists)
+        while not storming.done() or [(node.path, node.present, node.target) for node in told] != there():
+            told = await next_list(lists)
 
 
 @as_root
@@ -314,3 +352,32 @@ async def test_cancelling_while_a_probe_hangs_leaves_no_descriptor_behind() -> N
     await asyncio.wait({waiting})
     assert descriptors() == before
     test.release()
+
+
+# Which paths fit.
+
+
+def test_a_link_among_the_directories_leads_to_the_host_s(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    (tmp_path / "dev/crand0").touch()
+    (tmp_path / "dev/by").symlink_to("/dev")
+    assert list(paths_of(["/dev/by/crand*", "/dev/by/nul*", "/*/by/crand0"], str(tmp_path))) == [
+        "/dev/by/crand0",
+    ]
+
+
+@pytest.mark.parametrize("name", [b"crand\xff", b"crand\n1", b"crand\x1b[1m"])
+def test_a_name_that_cannot_be_written_fits_no_glob(name: bytes, tmp_path: Path) -> None:
+    (tmp_path / os.fsdecode(name)).touch()
+    (tmp_path / "crandé").touch()
+    assert list(paths_of(["/crand*"], str(tmp_path))) == ["/crandé"]
+
+
+def test_a_pattern_s_own_paths_are_told_with_it(tmp_path: Path) -> None:
+    for name in ("crand0", "crand1"):
+        (tmp_path / name).touch()
+    assert paths_of(["/crand1", "/crand*", "//absent"], str(tmp_path)) == {
+        "/crand1": "/crand1",
+        "/crand0": "/crand*",
+        "/absent": "//absent",
+    }

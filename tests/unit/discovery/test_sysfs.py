@@ -333,3 +333,16 @@ def test_each_device_with_a_node_here_is_found_by_its_numbers() -> None:
     for device in found:
         if device.numbers:
             assert sysfs.of_numbers(Roots(), *device.numbers) == device
+
+
+@real
+def test_every_device_of_every_class_and_bus_here_can_be_read() -> None:
+    roots = Roots()
+    subsystems = {*os.listdir("/sys/class"), *os.listdir("/sys/bus")}
+    devices = {device for subsystem in subsystems for device in sysfs.subsystem_devices(roots, subsystem)}
+    assert devices
+    for device in devices:
+        assert all(text.isprintable() for text in device.attributes().values())
+        assert (device.numa_node() or 0) >= 0
+        assert bool(device.node) <= ("DEVNAME" in sysfs.properties(device, roots))
+        assert {each.root for each in device.ancestors()} <= {"/sys"}

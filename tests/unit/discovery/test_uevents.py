@@ -108,6 +108,16 @@ def test_nothing_else_wakes(message: bytes) -> None:
 
 
 @asynchronous
+async def test_one_event_that_matters_is_enough_whatever_comes_with_it() -> None:
+    wire = Wire()
+    with listening(wire) as bell:
+        wire.send(b"noise@\xff\0\xff\0=\0")
+        wire.event(**NODE)
+        wire.send(b"noise@\xff\0\xff\0=\0")
+        assert await bell.rang()
+
+
+@asynchronous
 async def test_what_another_process_sends_does_not_wake() -> None:
     wire = Wire()
     wire.sender = (os.getpid(), 1)

@@ -17,14 +17,13 @@ from kubelet_plugin.config.scalars import HexId
 from kubelet_plugin.config.wording import quoted
 from kubelet_plugin.discovery.patterns import is_glob
 
-# Directories that people give as if they were nodes, as container runtimes take them for all that is in them. udev's
-# directories of links, which are no nodes, begin with `by-` there.
+# Directories that people give as if they were nodes, as container runtimes take them for all that is in them.
 _DIRECTORIES = {
     "/dev/bus/usb": "*/*",
-    "/dev/dri": "[!b]*",
-    "/dev/infiniband": "[!b]*",
-    "/dev/input": "[!b]*",
-    "/dev/snd": "[!b]*",
+    "/dev/dri": "*",
+    "/dev/infiniband": "*",
+    "/dev/input": "*",
+    "/dev/snd": "*",
 }
 
 # A USB device is its node on the bus, there; here it is all its nodes, if nothing is said.
@@ -50,8 +49,6 @@ class Draft:
         match keys:
             case ("container_path",):
                 return (*self.parts[0], "mountPath")
-            case ("group",):
-                return (*self.parts[0], "optional")
             case ("group", int(index), *rest):
                 return (*self.parts[index], "mountPath") if rest == ["container_path"] else self.parts[index]
             case ("path",):
@@ -97,17 +94,30 @@ def _of_usb(group: form.Group, keys: Keys, notes: Notes) -> Iterator[Draft]:
 
 
 def _of_paths(group: form.Group, keys: Keys, notes: Notes) -> Iterator[Draft]:
-    placed = [((*keys, "paths", index), path) for index, path in enumerate(group.paths)]
+    placed = [*_without_twins(group.paths, keys, notes)]
     nodes = [each for each in placed if each[1].type == "Device"]
     if not nodes:
         remedy = "mount it as a `hostPath` volume, or put it into a group with a node"
         notes.add(keys, f"left out: it is mounts alone, and a device has a device node; {remedy}")
-    elif _is_paired_alike(group.paths, keys, notes):
+    elif _is_paired_alike([path for _, path in placed], keys, notes):
         mounts = [mount for place, path in placed if path.type == "Mount" for mount in _mounts(path, place, notes)]
         for place, path in nodes:
             if path.read_only:
                 notes.add((*place, "readOnly"), "left out: it is about mounts, there too; write `permissions: r`")
         yield Draft(_device(group, [path for _, path in nodes], mounts), keys, tuple(place for place, _ in nodes))
+
+
+def _without_twins(paths: Sequence[form.Path], keys: Keys, notes: Notes) -> Iterator[tuple[Keys, form.Path]]:
+    """Yield the paths and where they are written, each node once."""
+    taken: set[str] = set()
+    for index, path in enumerate(paths):
+        place, node = (*keys, "paths", index), os.path.normpath(path.path.strip())
+        if path.type == "Device" and node in taken:
+            notes.add(place, f"left out: {quoted(node)} is in this group already, and a device has a node at one path")
+            continue
+        if path.type == "Device":
+            taken.add(node)
+        yield place, path
 
 
 def _is_paired_alike(paths: Sequence[form.Path], keys: Keys, notes: Notes) -> bool:

@@ -11,7 +11,6 @@ from kubelet_plugin.config import checking
 from kubelet_plugin.config.documents import Document, Fault, Keys, parse
 from kubelet_plugin.config.generic_device_plugin import form
 from kubelet_plugin.config.generic_device_plugin.groups import Draft, Notes, drafts
-from kubelet_plugin.config.giving import container_path_faults
 from kubelet_plugin.config.schema import Configuration, Device, Resource
 from kubelet_plugin.config.wording import quoted
 from kubelet_plugin.errors import ConfigurationFileError, Problem
@@ -124,7 +123,7 @@ class _Making:
                 self._add(draft, made)
         if not self.spec.groups:
             self.notes.add(self.keys, "left out: it has no groups, so it has no devices")
-        return self._settled(name, _with_ids(made, name)) if made else None
+        return self._checked(_with_ids(made, name)) if made else None
 
     def _add(self, draft: Draft, made: list[Draft]) -> None:
         """Add a device; of two that are the same there, one stays."""
@@ -137,26 +136,12 @@ class _Making:
                 return
         made.append(draft)
 
-    def _settled(self, name: str, made: list[Draft]) -> Resource | None:
-        """Make the resource without what would be wrong here, where it is of use without."""
-        while True:
-            resource = _resource(name, [draft.device for draft in made])
-            faults = [*checking.faults(structs.replace(resource, name=f"{self.domain}/{name}"))]
-            if not faults:
-                return resource
-            if not any(self._left_out(fault, made) for fault in faults):
-                self.problems.extend(Fault(self._source(fault.keys, made), fault.message) for fault in faults)
-                return None
-
-    def _left_out(self, fault: Fault, made: list[Draft]) -> bool:
-        """Leave out what a fault is about, if the rest is of use."""
-        match fault.keys:
-            case ("devices", int(index), *rest) if relaxed := _relaxed(made[index].device, tuple(rest)):
-                device, message = relaxed
-                self.notes.add(self._source(fault.keys, made), f"left out: {message}")
-                made[index] = replace(made[index], device=device)
-                return True
-        return False
+    def _checked(self, made: list[Draft]) -> Resource | None:
+        """Make the resource; None where it is wrong."""
+        resource = _resource(self.spec.name.strip(), [draft.device for draft in made])
+        faults = [*checking.faults(structs.replace(resource, name=f"{self.domain}/{resource.name}"))]
+        self.problems.extend(Fault(self._source(fault.keys, made), fault.message) for fault in faults)
+        return None if faults else resource
 
     def _source(self, keys: Keys, made: list[Draft]) -> Keys:
         match keys:
@@ -201,32 +186,3 @@ def _paths(device: Device) -> list[str]:
 
 def _count(count: int | None) -> int:
     return count or 1
-
-
-def _relaxed(device: Device, keys: Keys) -> tuple[Device, str] | None:
-    """The device without what is at `keys`, and what to say of that; None where that is wrong there, too."""
-    members = list(device.group or ())
-    match keys:
-        case ("container_path",) if _is_path(device.container_path):
-            return structs.replace(device, container_path=None), _both_at(device.container_path)
-        case ("group", int(part), "container_path") if _is_path(members[part].container_path):
-            message = _both_at(members[part].container_path)
-            members[part] = structs.replace(members[part], container_path=None)
-        case ("group",) if all(member.optional for member in members):
-            message = (
-                "any path of the group would do there, and here the first is needed; put first what is always there"
-            )
-            members[0] = structs.replace(members[0], optional=False)
-        case _:
-            return None
-    return structs.replace(device, group=tuple(members)), message
-
-
-def _is_path(path: str | None) -> bool:
-    return path is not None and not any(container_path_faults(path))
-
-
-def _both_at(path: str | None) -> str:
-    what = f"a container with two devices of this resource would have both at {quoted(path or '')}"
-    remedy = "for a directory of them, let it end in `/`; for this path, make a resource of each"
-    return f"{what}, so they keep their own paths; {remedy}"

@@ -47,7 +47,7 @@ def compose(candidate: Candidate, nodes: Mapping[str, Node], roots: Roots) -> Ob
     parts = [(part, nodes[part.path]) for part in candidate.parts if _is_meant(part, nodes[part.path])]
     found = [node for _, node in parts]
     source = candidate.device or _source(found, roots)
-    finding = _finding(candidate, found)
+    finding = _finding(candidate, parts)
     device = Device(
         candidate.id,
         _edits(candidate, parts, source, roots),
@@ -82,15 +82,20 @@ def container_path(part: Part, entry: schema.Device) -> str:
     return wanted + os.path.basename(part.path) if wanted.endswith("/") else wanted
 
 
-def _finding(candidate: Candidate, nodes: Sequence[Node]) -> Finding:
+def _finding(candidate: Candidate, parts: Sequence[tuple[Part, Node]]) -> Finding:
     if candidate.missing:
         return Finding(False, candidate.missing)
-    for node in nodes:
+    places: dict[str, str] = {}
+    for part, node in parts:
         if not node.healthy:
             return Finding(False, node.reason)
-    if not nodes:
+        place = container_path(part, candidate.entry)
+        if (other := places.setdefault(place, node.path)) != node.path:
+            remedy = "let container_path end in `/`, or name the nodes that are meant"
+            return Finding(False, f"{other} and {node.path} would both be {place} in the container; {remedy}")
+    if not parts:
         return Finding(False, "none of its nodes is there")
-    return Finding(True, next((node.reason for node in nodes if node.reason), ""))
+    return Finding(True, next((node.reason for _, node in parts if node.reason), ""))
 
 
 def _edits(

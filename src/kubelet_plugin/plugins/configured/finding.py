@@ -2,18 +2,21 @@
 
 import fnmatch
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from kubelet_plugin.config import schema
 from kubelet_plugin.discovery import Roots, sysfs
 from kubelet_plugin.discovery.nodes import paths_of
-from kubelet_plugin.discovery.patterns import is_glob
+from kubelet_plugin.discovery.patterns import is_glob, natural
 from kubelet_plugin.discovery.sysfs import Criteria, SysfsDevice
 from kubelet_plugin.plugins import conditions
 from kubelet_plugin.plugins.configured import ids
 
 Matcher = schema.Device | schema.Member
+
+_Key = tuple[int, str, str]  # the number of the entry, the place, the id
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,32 +72,45 @@ class Finder:
         self._entries = entries
         self._name = name
         self._roots = roots
-        self._given: dict[tuple[str, str], str] = {}
+        self._given: dict[_Key, str] = {}
 
     def find(self) -> list[Candidate]:
         """List the devices, each id once.
 
         A path without a wildcard, a USB device of a known serial number and a group are always listed. Of two devices
-        that would have one id, as adapters with the same serial number, the second gets its place added to it; each
-        keeps what it got, even when the other is unplugged: a pod may hold it.
+        that would have one id, as adapters with the same serial number, the second gets a digest of its place added to
+        it, or of its number among those of one parent; each keeps what it got, even when the other is unplugged: a pod
+        may hold it.
         """
-        candidates = [
-            (_place(candidate), candidate)
-            for entry in self._entries
-            if not conditions.unmet(entry.enabled_when, self._roots)
-            for candidate in _candidates(entry, self._name, self._roots)
-        ]
-        held = {known: place for place, c in candidates if (known := self._given.get((place, c.id)))}
+        candidates = self._meant()
+        held = {known: key for key in candidates if (known := self._given.get(key))}
         found: dict[str, Candidate] = {}
-        given = {key: device_id for key, device_id in self._given.items() if device_id != key[1]}
-        for place, candidate in candidates:
-            device_id = self._given.get((place, candidate.id), candidate.id)
-            if device_id in found or held.get(device_id, place) != place:
-                device_id = ids.distinct(candidate.id, place)
-            given[place, candidate.id] = device_id
+        given = {key: device_id for key, device_id in self._given.items() if device_id != key[-1]}
+        before = Counter[str]()
+        for key, candidate in candidates.items():
+            device_id = self._given.get(key, candidate.id)
+            if device_id in found or held.get(device_id, key) != key:
+                device_id = ids.distinct(candidate.id, _twin(candidate, before[candidate.id]))
+            before[candidate.id] += 1
+            given[key] = device_id
             found.setdefault(device_id, replace(candidate, id=device_id) if device_id != candidate.id else candidate)
         self._given = given
         return list(found.values())
+
+    def _meant(self) -> dict[_Key, Candidate]:
+        """List what the entries mean; the same nodes of the same thing once, whichever entry means them."""
+        candidates: dict[_Key, Candidate] = {}
+        seen: set[tuple[object, ...]] = set()
+        for number, entry in enumerate(self._entries):
+            if conditions.unmet(entry.enabled_when, self._roots):
+                continue
+            for candidate in _candidates(entry, self._name, self._roots):
+                place = _place(candidate)
+                same = (place, candidate.id, *(part.path for part in candidate.parts))
+                if same not in seen:
+                    seen.add(same)
+                    candidates[number, place, candidate.id] = candidate
+        return candidates
 
 
 def patterns(entries: Iterable[schema.Device]) -> Iterator[str]:
@@ -128,6 +144,8 @@ def _candidates(entry: schema.Device, name: str, roots: Roots) -> Iterator[Candi
             yield Candidate(device_id, entry, (Part(path, is_match=not fixed),), is_alone=True)
     else:
         matched = matching(entry, roots)
+        if entry.id_by == "parent":  # in the order of what has them, whose names stay
+            matched.sort(key=lambda device: natural(device.path))
         for device in matched:
             parts, missing = _nodes(entry, device)
             yield Candidate(_id(entry, device), entry, parts, missing, device)
@@ -214,10 +232,19 @@ def described(matcher: Matcher) -> str:
 def _place(candidate: Candidate) -> str:
     if candidate.device is None:
         return candidate.parts[0].path if candidate.is_alone else ""
-    return ids.port(candidate.device) if candidate.entry.usb else candidate.device.path
+    return candidate.device.path
+
+
+def _twin(candidate: Candidate, before: int) -> str:
+    """What tells a device from others that would have its id, `before` of which are listed before it."""
+    if candidate.entry.id_by == "parent":
+        return str(before)
+    return ids.port(candidate.device) if candidate.device and candidate.entry.usb else _place(candidate)
 
 
 def _id(entry: schema.Device, device: SysfsDevice) -> str:
+    if entry.id_by == "parent":
+        return ids.of_parent(device)
     return ids.of_usb(device, entry.id_by) if entry.usb else ids.legal(device.name)
 
 

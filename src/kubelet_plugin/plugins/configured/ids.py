@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from kubelet_plugin.discovery.sysfs import SysfsDevice
 
 _FOREIGN = re.compile(r"[^A-Za-z0-9_.:-]+|::+")  # `::` sets shares of a device apart
+_STABLE = frozenset({"pci", "platform"})  # buses whose names are addresses
 _BY = re.compile(r".*/by-[^/]+/")  # udev's directories of stable names: what follows tells one device from all others
 
 
@@ -43,3 +44,13 @@ def port(device: "SysfsDevice") -> str:
             controller = f"-{ancestor.name}"
             break
     return legal(f"usb{controller}-{device.attribute('devpath') or device.name}")
+
+
+def of_parent(device: "SysfsDevice") -> str:
+    """Return the id of what a device is part of: the nearest thing on a bus whose names do not depend on the order."""
+    for each in (device, *device.ancestors()):
+        if each.subsystem in _STABLE:
+            return legal(each.name)
+        if each.subsystem == "usb" and each.attribute("idVendor"):
+            return of_usb(each, None)
+    return legal(device.name)

@@ -140,3 +140,12 @@ async def test_an_absent_path_is_unhealthy_and_says_so(node: FakeNode) -> None:
     device = await one(node, "devices: [{path: /dev/x}]")
     assert device.health == "Unhealthy"
     assert device.reason == f"{node.place}/dev/x is absent; load its driver, or plug the device in"
+
+
+@asynchronous
+async def test_a_device_whose_nodes_would_be_at_one_place_is_unhealthy_and_says_so(node: FakeNode) -> None:
+    for name in ("a0", "a1"):
+        node.char(name)
+    device = await one(node, "devices: [{group: [{path: '/dev/a*', container_path: /dev/m}]}]")
+    assert device.health == "Unhealthy"
+    assert device.reason.startswith("/dev/a0 and /dev/a1 would both be /dev/m in the container")

@@ -84,6 +84,19 @@ async def test_adapters_that_lie_about_their_serial_number_keep_their_ids_when_o
 
 
 @asynchronous
+async def test_adapters_that_lie_about_their_serial_number_keep_their_ids_when_buses_are_numbered_anew(
+    node: FakeNode,
+) -> None:
+    ids = []
+    for bus in (1, 2):
+        adapters = [node.usb(f"{bus}-{port}", serial="0001", nodes=[f"ttyUSB{port}"]) for port in (1, 2)]
+        ids.append([*await look(node, FTDI)])
+        for at in adapters:
+            node.unplug(at)
+    assert ids[0] == ids[1]
+
+
+@asynchronous
 async def test_another_vendor_or_serial_number_is_not_matched(node: FakeNode) -> None:
     node.usb("1-1", vendor="1a86", serial="X")
     node.usb("1-2", serial="Y", nodes=["ttyUSB1"])
@@ -137,6 +150,84 @@ devices:
       parents: [{subsystem: usb, attributes: {serial: Y}}]
 """
     assert [*await look(node, text)] == ["ttyUSB1"]
+
+
+TTY = "{sysfs: {subsystem: tty}}"
+RENDER = "devices: [{sysfs: {subsystem: drm, name: 'renderD*'}, id_by: parent}]"
+
+
+def gpu(node: FakeNode, slot: str, *numbers: int) -> str:
+    """A GPU with these render nodes."""
+    return node.pci(f"0000:{slot}:00.0", "8086", "56a0", "030000", nodes={f"dri/renderD{n}": "drm" for n in numbers})
+
+
+@asynchronous
+async def test_ids_by_parent_stay_when_the_kernel_finds_the_cards_in_another_order(node: FakeNode) -> None:
+    cards = [gpu(node, "03", 128), gpu(node, "04", 129)]
+    before = await look(node, RENDER)
+    for card in cards:
+        node.unplug(card)
+    gpu(node, "04", 128)
+    gpu(node, "03", 129)
+    after = await look(node, RENDER)
+    assert [*before] == [*after] == ["0000:03:00.0", "0000:04:00.0"]
+    assert after["0000:03:00.0"].edits.device_nodes[0].path == "/dev/dri/renderD129"
+
+
+@asynchronous
+async def test_two_of_one_parent_are_told_apart_by_their_order_whatever_their_numbers(node: FakeNode) -> None:
+    card = gpu(node, "03", 128, 129)
+    before = await look(node, RENDER)
+    node.unplug(card)
+    gpu(node, "03", 130, 131)
+    after = await look(node, RENDER)
+    assert len({*before, *after}) == len(before) == 2
+    assert "0000:03:00.0" in before
+
+
+@asynchronous
+async def test_two_of_one_parent_keep_their_ids_when_one_goes(node: FakeNode) -> None:
+    card = gpu(node, "03", 128, 129)
+    async with observed(node, RENDER) as observation:
+        _, other = await observation.next()
+        node.unplug(f"{card}/drm/renderD128")
+        assert [*await observation.until(lambda devices: len(devices) == 1)] == [other]
+
+
+@asynchronous
+async def test_interfaces_of_one_adapter_are_ordered_by_interface_and_not_by_the_kernels_number(node: FakeNode) -> None:
+    paths = []
+    for first, second in (("ttyUSB0", "ttyUSB1"), ("ttyUSB9", "ttyUSB3")):
+        at = node.usb(serial="X", nodes=[first])
+        node.device(f"{at}/1-1.2:1.1/{second}", subsystem="tty", node=second, number=90)
+        devices = await look(node, "devices: [{sysfs: {subsystem: tty}, id_by: parent}]")
+        paths.append({device_id: device.edits.device_nodes[0].path for device_id, device in devices.items()})
+        node.unplug(at)
+    assert [*paths[0]] == [*paths[1]]
+    assert [[*each.values()] for each in paths] == [["/dev/ttyUSB0", "/dev/ttyUSB1"], ["/dev/ttyUSB9", "/dev/ttyUSB3"]]
+
+
+@asynchronous
+@pytest.mark.parametrize("twice", ["{path: '/dev/tty*'}, {path: '/dev/ttyUSB*'}", f"{TTY}, {TTY}"])
+async def test_a_device_that_two_entries_mean_is_one_and_keeps_its_id(node: FakeNode, twice: str) -> None:
+    node.usb(serial="X", nodes=["ttyUSB0"])
+    async with observed(node, f"devices: [{twice}, {{path: '/dev/hint*'}}]") as observation:
+        assert [*await observation.next()] == ["ttyUSB0"]
+        node.char("hint")
+        assert [*await observation.until(lambda devices: "hint" in devices)] == ["ttyUSB0", "hint"]
+
+
+@asynchronous
+async def test_two_entries_may_mean_different_nodes_of_one_usb_device(node: FakeNode) -> None:
+    node.usb(serial="X", nodes=["ttyUSB0", "hidraw3"])
+    usb = "usb: {vendor: 0403, product: 6001}"
+    text = f"devices: [{{{usb}, nodes: [ttyUSB*]}}, {{{usb}, nodes: [hidraw*]}}, {{path: '/dev/hint*'}}]"
+    async with observed(node, text) as observation:
+        before = await observation.next()
+        assert [each.edits.device_nodes[0].path for each in before.values()] == ["/dev/ttyUSB0", "/dev/hidraw3"]
+        node.char("hint")
+        after = await observation.until(lambda devices: "hint" in devices)
+        assert [after[device_id].edits for device_id in before] == [each.edits for each in before.values()]
 
 
 GROUP = "devices: [{group: [{path: /dev/a}, {path: '/dev/b*', optional: true}, {path: /dev/c}]}]"

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kubelet_plugin import cdi
+from kubelet_plugin.discovery.sysfs import SysfsDevice
 from kubelet_plugin.plugins.configured import ids
+from tests.fake_node import FakeNode
 
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=40).filter(
     lambda name: name not in {".", ".."}
@@ -45,3 +49,23 @@ def test_names_that_are_not_legal_stay_distinct(one: str, other: str) -> None:
 
 def test_what_udev_escaped_is_told_apart() -> None:
     assert ids.of_path(r"/dev/disk/by-label/a\x20b") != ids.of_path(r"/dev/disk/by-label/a\x21b")
+
+
+def test_a_part_is_named_by_the_nearest_thing_whose_name_stays(tmp_path: Path) -> None:
+    node = FakeNode(tmp_path)
+    soc = "devices/platform/soc"
+    node.device(soc, subsystem="platform")
+    node.device(f"{soc}/fe004000.v3d", subsystem="platform")
+    node.device(f"{soc}/fe004000.v3d/drm/renderD128", subsystem="drm", node="dri/renderD128", number=91)
+    usb = node.usb(serial="X")
+    card = node.pci("0000:00:02.0", "1af4", "1050", "030000")
+    node.device(f"{card}/virtio3", subsystem="virtio")
+    node.device(f"{card}/virtio3/drm/renderD129", subsystem="drm", node="dri/renderD129", number=92)
+    node.device("devices/virtual/foo/foo0", subsystem="foo", node="foo0", number=93)
+    paths = {
+        f"{soc}/fe004000.v3d/drm/renderD128": "fe004000.v3d",
+        f"{usb}/1-1.2:1.0/ttyUSB0": "0403-6001-X",
+        f"{card}/virtio3/drm/renderD129": "0000:00:02.0",
+        "devices/virtual/foo/foo0": "foo0",
+    }
+    assert [ids.of_parent(SysfsDevice(str(node.sys), path)) for path in paths] == [*paths.values()]
