@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from kubelet_plugin.config import load
+from kubelet_plugin.discovery import Roots
 from kubelet_plugin.plugins.configured import ConfiguredPlugin
 from kubelet_plugin.testing import Kubelet, pod
 from tests.fake_node import FakeNode
@@ -165,3 +166,31 @@ def test_a_pod_is_given_the_configured_annotations_and_variables(kubelet: Kubele
         config = kubelet.admit(pod({THING: 1})).container().config
         assert config
         assert "FOO_SERIAL=S1" in config["process"]["env"]
+
+
+def test_a_pty_is_lost_with_its_other_end_and_found_again_behind_its_link(kubelet: Kubelet, tmp_path: Path) -> None:
+    """NVIDIA#189: what is lost comes back only with a restart. The node is a real one, of a driver that is at work."""
+    node = FakeNode(tmp_path)
+    stable = tmp_path / "modem"
+
+    def plug() -> int:
+        master, slave = os.openpty()
+        part = tmp_path / ".modem"
+        part.symlink_to(os.ttyname(slave))
+        part.rename(stable)
+        os.close(slave)
+        return master
+
+    file = tmp_path / "resources.yaml"
+    file.write_text(
+        f"version: v1\nresources:\n  - {{name: thing, devices: [{{path: {stable}, id: modem, probe: open}}]}}\n"
+    )
+    (resource,) = load([str(file)], domain="example.com")
+    master = plug()
+    with kubelet.plugin(ConfiguredPlugin(resource, roots=Roots(sysfs=str(node.sys)))):
+        kubelet.wait_for(THING, allocatable=1)
+        os.close(master)
+        kubelet.wait_for(THING, capacity=1, allocatable=0)
+        master = plug()
+        kubelet.wait_for(THING, allocatable=1)
+        os.close(master)

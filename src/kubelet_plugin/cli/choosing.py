@@ -78,8 +78,16 @@ sysfs = click.option(
 
 
 def roots(host_root: str, sysfs: str | None) -> Roots:
-    """Where the host's files are seen: sysfs and udev's database below its root, or where we have them ourselves."""
+    """Say where the host's files are seen: sysfs and udev's database below its root, or where we have them ourselves.
+
+    Raises:
+        UsageError: There is no such root.
+    """
     host = os.path.abspath(host_root)
+    if not os.path.isdir(host):
+        raise click.UsageError(
+            f"--host-root: there is no directory {host}; is the host's root, or its /dev, mounted there?"
+        )
     return Roots(
         host=host,
         sysfs=os.path.abspath(sysfs) if sysfs else _seen(host, "sys", "class"),

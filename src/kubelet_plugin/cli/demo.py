@@ -255,7 +255,7 @@ class _Demo:
             ended.cancel()
 
     def _plug(self) -> None:
-        self._stand_in.symlink_to(self._subject.source)
+        self._stand_in.symlink_to(os.path.relpath(self._subject.source, os.path.realpath(self._stand_in.parent)))
 
     @contextlib.asynccontextmanager
     async def _plugin(self) -> AsyncIterator[asyncio.subprocess.Process]:

@@ -208,6 +208,7 @@ def _known(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...
 def command(ctx: click.Context, /, *, names: tuple[str, ...], log_format: str, log_level: str, **options: Any) -> None:
     logs.configure(log_format, log_level)
     names = names or (() if options["config"] or options["device"] else ("kvm",))
+    _see_to(ctx, names, options["host_root"])
     settings = Settings(
         plugin_dir=options["plugin_dir"],
         cdi_dir=options["cdi_dir"],
@@ -230,6 +231,16 @@ def command(ctx: click.Context, /, *, names: tuple[str, ...], log_format: str, l
         refuse(ctx, error)
     except Error as error:
         raise click.UsageError(str(error)) from error
+
+
+def _see_to(ctx: click.Context, names: Sequence[str], host_root: str) -> None:
+    """Refuse options that would be without effect, or could never have any."""
+    if ctx.get_parameter_source("count") is not ParameterSource.DEFAULT and "kvm" not in names:
+        raise click.UsageError("--count is about kvm, which is not served here; say `count` in the configuration file")
+    if not os.path.isdir(host_root):
+        raise click.UsageError(
+            f"--host-root: there is no directory {host_root}; is the host's root, or its /dev, mounted there?"
+        )
 
 
 def _built_in(name: str, domain: str, count: int, host_root: str) -> DevicePlugin:

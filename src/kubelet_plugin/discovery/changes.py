@@ -80,7 +80,6 @@ class Changes:
         self._interests: dict[Watch, _Interest] = {}
         self._stale = False
         self._blind = False
-        self._closed = False
         self._watches.attach(self)
         self.refresh()
 
@@ -96,9 +95,7 @@ class Changes:
 
     def close(self) -> None:
         """Stop; `wake` is not called any more."""
-        if not self._closed:
-            self._closed = True
-            self._watches.detach(self)
+        self._watches.detach(self)
 
     def recheck(self) -> bool:
         """Look for what inotify does not tell, at little cost; for the slow resync.

@@ -74,6 +74,11 @@ class Lookout:
             self._uevents = None
         return grown
 
+    @property
+    def hears_all(self) -> bool:
+        """Whether all is told by events that is watched for."""
+        return self._uevents is None or self._uevents.heard
+
     def pace(self, resync: float, *, thorough: bool) -> None:
         """Change how often, and how thoroughly, it is time to look though no event tells; as at the construction."""
         self._resync, self._thorough = resync, thorough

@@ -76,7 +76,9 @@ def look(path: str, remedy: str = _REMEDY) -> tuple[os.stat_result | None, Findi
         return None, Finding(False, _unseen(path, error, remedy))
     if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
         return status, Finding(True)
-    return status, Finding(False, f"{path} is {_kind(status.st_mode)}, no device node; remove it, then {remedy}")
+    instead = f"the nodes in it, as {path}/*" if stat.S_ISDIR(status.st_mode) else "a device node"
+    what = f"{path} is {_kind(status.st_mode)}, no device node; name {instead}"
+    return status, Finding(False, f"{what}; or, if it stands where a node should be, remove it, then {remedy}")
 
 
 def opened(

@@ -27,13 +27,21 @@ class Uevents:
     Args:
         loop: The event loop.
         opened: Makes the socket.
+        is_first: Whether this is the host's first user namespace; None: found out.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, opened: Callable[[], socket.socket] | None = None) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        opened: Callable[[], socket.socket] | None = None,
+        *,
+        is_first: bool | None = None,
+    ) -> None:
         self._loop = loop
         self._opened = opened or _netlink
         self._socket: socket.socket | None = None
         self._refused = False
+        self._is_first = _in_first_user_namespace() if is_first is None else is_first
         self._subscribers: dict[Hashable, tuple[Callable[[], None], frozenset[str] | None]] = {}
 
     @classmethod
@@ -43,8 +51,8 @@ class Uevents:
 
     @property
     def heard(self) -> bool:
-        """Whether the kernel lets us hear its events."""
-        return not self._refused
+        """Whether the kernel lets us hear its events, as far as that can be known."""
+        return not self._refused and self._is_first
 
     def subscribe(
         self, subscriber: Hashable, wake: Callable[[], None], subsystems: Collection[str] | None = None
@@ -65,6 +73,8 @@ class Uevents:
                 logger.warning("the kernel's events cannot be heard: %s; hot-plug is noticed late", error.strerror)
                 return
             self._loop.add_reader(self._socket, self._read)
+            if not self._is_first:
+                logger.warning("the kernel may send no events into this user namespace; hot-plug may be noticed late")
 
     def unsubscribe(self, subscriber: Hashable) -> None:
         """Tell a subscriber no more; with the last one the socket is closed."""
@@ -120,6 +130,15 @@ def concerns_devices(event: Mapping[str, str]) -> bool:
 def _sender(address: object) -> int:
     """Return the port of who sent a message: 0 is the kernel's; any other process may be telling tales."""
     return int(address[0]) if isinstance(address, tuple) else 0
+
+
+def _in_first_user_namespace(map_file: str = "/proc/self/uid_map") -> bool:
+    """Tell whether all users of the host are users here: the kernel sends its events to no other user namespace."""
+    try:
+        with open(map_file, encoding="ascii") as file:
+            return file.read().split() == ["0", "0", "4294967295"]
+    except OSError:
+        return True
 
 
 def _netlink() -> socket.socket:

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from kubelet_plugin.runtime.device import Device, Health
 
-GONE = "it is gone from this node"
+GONE = "it is offered no more: gone from this node, or from the configuration"
 
 
 class Retention:

@@ -3,12 +3,13 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from kubelet_plugin.discovery import watch
 from kubelet_plugin.discovery.lookout import Lookout
 from kubelet_plugin.discovery.uevents import Uevents
 from kubelet_plugin.errors import ConfigurationError
@@ -239,6 +240,18 @@ async def test_what_the_kernel_tells_wakes_where_nodes_are_watched_too() -> None
         async with at(7, wake):
             assert not await lookout.rest()
         assert now() == 7
+
+
+@timeless
+async def test_nodes_that_are_not_probed_are_listed_when_something_changes_and_then_not_until_it_does_again() -> None:
+    with directory() as place:
+        async with aclosing(watch(f"{place}/crand*", gather=0)) as lists:
+            listed = [len(await anext(lists))]
+            for when in (7, 1000):
+                async with at(when, (place / f"crand{when}").touch):
+                    listed.append(len(await anext(lists)))
+                assert now() == when
+            assert listed == [0, 1, 2]
 
 
 @pytest.mark.parametrize("nodes_too", [False, True])

@@ -123,7 +123,7 @@ def test_what_is_no_device_node_is_named(
     make(tmp_path / "kvm")
     finding = find(probe, tmp_path / "kvm")
     assert not finding.healthy
-    assert f"/kvm is {kind}, no device node; remove it" in finding.reason
+    assert f"/kvm is {kind}, no device node; name " in finding.reason
 
 
 @as_root

@@ -96,6 +96,36 @@ async def test_where_nothing_was_mounted_nothing_is_looked_at_anew(tmp_path: Pat
 
 
 @asynchronous
+async def test_a_change_of_a_node_is_no_reason_to_look_anew_which_directories_to_watch(tmp_path: Path) -> None:
+    bell = Bell()
+    with Counted([f"{tmp_path}/bus*/x*"], bell) as changes:
+        (tmp_path / "bus1").mkdir()
+        assert await bell.rang()
+        before = changes.times
+        for change in ((tmp_path / "bus1/x1").touch, (tmp_path / "bus1/x1").unlink):
+            change()
+            assert await bell.rang()
+        assert changes.times == before
+
+
+@asynchronous
+async def test_what_comes_between_the_look_and_the_watch_is_watched(tmp_path: Path) -> None:
+    from asyncinotify import Inotify, Mask
+
+    class Racing(Inotify):
+        def add_watch(self, path: Any, mask: Mask) -> Any:
+            if str(path) == str(tmp_path) and mask & Mask.CREATE:
+                (tmp_path / "a").mkdir(exist_ok=True)  # of which the watch does not tell
+            return super().add_watch(path, mask)
+
+    bell = Bell()
+    watches = Watches(asyncio.get_running_loop(), lambda: Racing(sync_timeout=0))
+    with Changes([f"{tmp_path}/a/x"], bell, watches=watches):
+        (tmp_path / "a/x").touch()
+        assert await bell.rang()
+
+
+@asynchronous
 async def test_where_nothing_can_be_watched_each_recheck_says_look_until_it_can(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -109,12 +139,13 @@ async def test_where_nothing_can_be_watched_each_recheck_says_look_until_it_can(
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             return super().add_watch(path, mask)
 
+    (tmp_path / "a").mkdir()
     bell, inotify = Bell(), Refusing(sync_timeout=0)
     watches = Watches(asyncio.get_running_loop(), lambda: inotify)
-    with Changes([f"{tmp_path}/x"], bell, watches=watches) as changes:
+    with Changes([f"{tmp_path}/a/x"], bell, watches=watches) as changes:
         assert (changes.recheck(), changes.recheck()) == (True, True)
         inotify.refuses = False
         assert (changes.recheck(), changes.recheck()) == (True, False)
-        (tmp_path / "x").touch()
+        (tmp_path / "a").rename(tmp_path / "b")
         assert await bell.rang()
     assert len(caplog.records) == 1

@@ -88,6 +88,17 @@ async def test_what_stayed_as_it_was_is_probed_again_only_anew(host: Path) -> No
 
 
 @asynchronous
+async def test_what_was_changed_and_changed_back_is_probed(host: Path) -> None:
+    surveying, test = survey(host), Test()
+    for mode in (0o600, 0o660):
+        await one(surveying, "/dev/ttyUSB0", Probe("a", test))
+        (host / "dev/ttyUSB0").chmod(mode)
+    os.utime(host / "dev/ttyUSB0", ns=(0, 0))
+    await one(surveying, "/dev/ttyUSB0", Probe("a", test))
+    assert len(test.paths) == 3
+
+
+@asynchronous
 async def test_what_was_not_looked_for_is_forgotten(host: Path) -> None:
     surveying, test = survey(host), Test()
     await one(surveying, "/dev/ttyUSB0", Probe("a", test))

@@ -247,6 +247,7 @@ async def test_a_socket_that_the_kernel_does_not_grant_is_told_of_once(caplog: p
     with caplog.at_level(logging.WARNING, "kubelet_plugin.discovery"):
         uevents.subscribe("one", Bell())
         uevents.subscribe("two", Bell())
+    assert not uevents.heard
     uevents.unsubscribe("one")
     uevents.unsubscribe("two")
     assert [record.getMessage() for record in caplog.records] == [
@@ -315,3 +316,14 @@ async def test_a_storm_that_the_socket_cannot_hold_wakes_though_its_end_is_lost(
         NULL.write_text("change")
     assert await bell.rang()
     uevents.unsubscribe(bell)
+
+
+@asynchronous
+async def test_in_a_user_namespace_of_its_own_it_does_not_count_on_events(caplog: pytest.LogCaptureFixture) -> None:
+    ours, _kernels = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+    uevents = Uevents(asyncio.get_running_loop(), lambda: ours, is_first=False)
+    uevents.subscribe("me", lambda: None)
+    assert not uevents.heard
+    assert "may send no events into this user namespace" in caplog.text
+    uevents.unsubscribe("me")
+    _kernels.close()

@@ -120,8 +120,9 @@ class ConfiguredPlugin(DevicePlugin):
             while True:
                 lookout.looking()
                 definition = self._definition
-                lookout.pace(_RESYNC if definition.is_probed else _RESYNC_UNPROBED, thorough=definition.is_probed)
                 candidates = self._find(definition, lookout)
+                often = definition.is_probed or not lookout.hears_all
+                lookout.pace(_RESYNC if often else _RESYNC_UNPROBED, thorough=often)
                 wanted = {p.path: definition.probes[id(c.entry)] for c in candidates for p in c.parts}
                 nodes = await survey.look(wanted, anew=anew)
                 observed = self._one_topology(self._compose(candidates, nodes, anew=anew))
