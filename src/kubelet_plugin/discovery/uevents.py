@@ -8,7 +8,7 @@ inotify to tell.
 import asyncio
 import logging
 import socket
-from collections.abc import Callable, Collection, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 
 logger = logging.getLogger("kubelet_plugin.discovery")
 
@@ -42,7 +42,7 @@ class Uevents:
         self._socket: socket.socket | None = None
         self._refused = False
         self._is_first = _in_first_user_namespace() if is_first is None else is_first
-        self._subscribers: dict[Hashable, tuple[Callable[[], None], frozenset[str] | None]] = {}
+        self._subscribers: dict[Hashable, Callable[[], None]] = {}
 
     @classmethod
     def of_loop(cls, loop: asyncio.AbstractEventLoop) -> "Uevents":
@@ -54,17 +54,14 @@ class Uevents:
         """Whether the kernel lets us hear its events, as far as that can be known."""
         return not self._refused and self._is_first
 
-    def subscribe(
-        self, subscriber: Hashable, wake: Callable[[], None], subsystems: Collection[str] | None = None
-    ) -> None:
+    def subscribe(self, subscriber: Hashable, wake: Callable[[], None]) -> None:
         """Tell a subscriber of events from now on.
 
         Args:
             subscriber: Who it is.
             wake: Called from the event loop; must neither block nor raise.
-            subsystems: To be told of events in these alone; None: of those that `concerns_devices` names.
         """
-        self._subscribers[subscriber] = (wake, None if subsystems is None else frozenset(subsystems))
+        self._subscribers[subscriber] = wake
         if self._socket is None and not self._refused:
             try:
                 self._socket = self._opened()
@@ -88,25 +85,20 @@ class Uevents:
                 del _shared[self._loop]
 
     def _read(self) -> None:
-        """Read the events at hand, then wake once each to whom one of them matters."""
+        """Read the events at hand, then wake all once if one of them matters."""
         assert self._socket is not None
-        heard: set[str] = set()
-        devices = lost = False
+        matters = False
         for _ in range(_BATCH):
             try:
                 message, sender = self._socket.recvfrom(_LARGEST)
             except BlockingIOError:
                 break
             except OSError:  # ENOBUFS: some were lost
-                lost = True
+                matters = True
                 continue
-            if not _sender(sender):
-                known = parse(message)
-                heard.add(known.get("SUBSYSTEM", ""))
-                devices = devices or concerns_devices(known)
-        for subscriber, (wake, subsystems) in tuple(self._subscribers.items()):
-            matters = devices if subsystems is None else not subsystems.isdisjoint(heard)
-            if (lost or matters) and subscriber in self._subscribers:  # one who is woken may end another
+            matters = matters or (not _sender(sender) and concerns_devices(parse(message)))
+        for subscriber, wake in tuple(self._subscribers.items()) if matters else ():
+            if subscriber in self._subscribers:  # one who is woken may end another
                 wake()
 
 

@@ -398,9 +398,11 @@ async def test_an_overflow_wakes_everybody_and_finds_lost_directories(tmp_path: 
     ):
         woken = list(watches.handle(overflow))
         assert len(woken) == 2
+        before = inotify_watches()
         (tmp_path / "a").mkdir()  # as if its event were among the lost
         for subscriber in woken:
             subscriber.act()
+        assert inotify_watches() == before + 1
         assert (one.rings, two.rings) == (1, 1)
         await one.rang()
         (tmp_path / "a/node").touch()

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from kubelet_plugin.discovery import Changes
 from kubelet_plugin.discovery.inotify import Watches
 from tests.asynchronous import asynchronous
@@ -152,6 +154,42 @@ async def test_one_who_is_narrowed_anew_is_told_of_the_new_names_alone(tmp_path:
         (tmp_path / "a").rmdir()
         await loop_has_read()
         assert listener.names == ["a", "c"]
+
+
+@asynchronous
+async def test_one_who_watches_anew_stays_narrowed(tmp_path: Path) -> None:
+    with told(tmp_path, (["a"], []), None) as (listener, _):
+        Watches.of_loop(asyncio.get_running_loop()).add(str(tmp_path), listener)
+        (tmp_path / "b").mkdir()
+        await loop_has_read()
+        assert listener.names == []
+
+
+@asynchronous
+async def test_a_directory_that_is_gone_is_watched_no_longer(tmp_path: Path) -> None:
+    (tmp_path / "dev").mkdir()
+    watches, listener = Watches.of_loop(asyncio.get_running_loop()), Listener()
+    watches.attach(listener)
+    watch = watches.add(str(tmp_path / "dev"), listener)
+    assert watch
+    assert watches.path(watch) == str(tmp_path / "dev")
+    (tmp_path / "dev").rmdir()
+    await loop_has_read()
+    assert watches.path(watch) == ""
+    watches.detach(listener)
+
+
+@pytest.mark.parametrize("count", [255, 256, 257, 270, 300])
+def test_the_last_of_many_events_arrives_without_another(count: int, tmp_path: Path) -> None:
+    @asynchronous
+    async def body() -> None:
+        with told(tmp_path, None) as (listener,):
+            for number in range(count):
+                (tmp_path / str(number)).mkdir()
+            await loop_has_read()
+            assert listener.names == [str(number) for number in range(count)]
+
+    body()
 
 
 @asynchronous

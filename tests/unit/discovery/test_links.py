@@ -14,7 +14,7 @@ import pytest
 from kubelet_plugin.discovery import Changes, Roots
 from kubelet_plugin.discovery.nodes import paths_of
 from tests.asynchronous import asynchronous
-from tests.unit.discovery.listening import Bell, inotify_watches
+from tests.unit.discovery.listening import Bell, inotify_watches, loop_has_read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,19 @@ async def test_a_link_that_comes_is_followed(host: Path) -> None:
         assert await bell.rang()
         (host / "dev/ttyUSB1").unlink()
         assert await bell.rang()
+
+
+@asynchronous
+async def test_the_directory_that_a_link_led_into_is_watched_no_longer_when_it_leads_elsewhere(host: Path) -> None:
+    (host / "else").mkdir()
+    turn(host / BY_ID / "x", "/else/node")
+    with Changes(["/dev/serial/by-id/none"], Bell(), host_root=str(host)):
+        before = inotify_watches()
+        with Changes(["/dev/serial/by-id/x"], Bell(), host_root=str(host)):
+            assert inotify_watches() == before + 1
+            turn(host / BY_ID / "x", "y")
+            await loop_has_read()
+            assert inotify_watches() == before
 
 
 @asynchronous

@@ -203,6 +203,7 @@ def test_the_devices_of_a_class_and_of_a_bus_are_listed(adapter: FakeNode) -> No
 def test_a_subsystem_may_be_a_class_and_a_bus(adapter: FakeNode) -> None:
     (adapter.sys / "class/usb-serial").mkdir()
     (adapter.sys / "class/usb-serial/ttyUSB0").symlink_to(f"../../{TTY}")
+    (adapter.sys / "class/usb-serial/ttyUSB1").symlink_to(f"../../{PORT}")
     assert [each.path for each in sysfs.subsystem_devices(adapter.roots, "usb-serial")] == [TTY, PORT]
 
 
