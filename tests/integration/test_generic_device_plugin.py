@@ -37,6 +37,7 @@ devices:
 """
 NOTES = (
     "4:77: devices[0].groups[0].paths[0].limt: `limt` is left out: unknown to generic-device-plugin, too",
+    "15:3: devices[3]: resource `squat.ai/pairs` is not offered: pods that ask for it stay Pending",
     (
         "17:5: devices[3].groups[0]: left out: the first matches of all paths make a device there, the second ones the "
         "next, and here a group is one; write a `group` for each device, without wildcards"

@@ -16,6 +16,7 @@ Place = tuple[int, int]
 _DEPTH_LIMIT = 32  # a configuration is seven levels deep
 _LONGEST = 600  # characters of a message: a name in it may be of any length
 _NULLS = frozenset({"", "~", "null", "Null", "NULL"})
+_DASH = re.compile(r"^ *-\w+:", re.MULTILINE)
 _UNUSABLE = re.compile("[\0\ud800-\udfff]")  # an escape can make them, and no file name or variable can hold them
 
 
@@ -66,6 +67,14 @@ class Document:
         return Problem(self.name, _short(fault.message), line, column, _short(field_text(fault.keys)))
 
 
+def manifest_fault(data: Any) -> Fault | None:
+    """Tell that a file's data is a Kubernetes manifest; None where it is not."""
+    if not isinstance(data, dict) or not {"apiVersion", "kind"} <= data.keys():
+        return None
+    remedy = "give what is in its `data`, as a file" if data["kind"] == "ConfigMap" else "name a configuration file"
+    return Fault(("kind",), f"this is a Kubernetes manifest; {remedy}")
+
+
 def field_text(keys: Keys) -> str:
     """A field as people write it, such as `devices[0].usb`, on one line."""
     text = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
@@ -103,14 +112,23 @@ def _events(text: str, name: str) -> Iterator[Any]:
             yield event
     except yaml.MarkedYAMLError as error:
         place = _place(error.problem_mark or error.context_mark)
-        _refuse(
-            name, place, f"this is no YAML: {error.problem or error.context}; see to the indentation and the quotes"
-        )
+        _refuse(name, place, f"this is no YAML: {error.problem or error.context}; {_remedy(error, text)}")
     except yaml.reader.ReaderError as error:
         line = data.count(b"\n", 0, error.position) + 1
         _refuse(name, (line, None), f"this is no YAML: {error.reason}; write plain UTF-8 text")
     except (ValueError, OverflowError):  # where PyYAML is without its C part
         _refuse(name, (None, None), "this is no YAML: an escape is no character")
+
+
+def _remedy(error: Any, text: str) -> str:
+    mark = error.problem_mark
+    if mark and text[mark.index : mark.index + 1] == "\t":
+        return "write spaces, not tabs"
+    if error.context == "while scanning an alias":
+        return "quote what begins with `*`"
+    if _DASH.search(text):
+        return "write a space after the `-` that begins an entry"
+    return "see to the indentation and the quotes"
 
 
 @dataclass(slots=True)
@@ -152,7 +170,8 @@ class _Reader:
         if isinstance(holder.value, dict) and holder.key is None:
             if text in holder.value:
                 line, column = holder.places[text]
-                self._refuse(event, f"`{text}` is there twice, first at {line}:{column}; remove one of them")
+                remedy = "write a space after `-`" if text.startswith("-") else "remove one of them"
+                self._refuse(event, f"`{text}` is there twice, first at {line}:{column}; {remedy}")
             holder.key = text
             holder.places[text] = _place(event.start_mark)
         else:
@@ -173,7 +192,8 @@ class _Reader:
         self.places[id(closed.value)] = closed.places
 
     def _alias(self, event: Any) -> None:
-        self._refuse(event, "aliases are not read; write it out, or say once for the resource what all devices share")
+        remedy = "write it out, or say once for the resource what all devices share; quote a text that begins with `*`"
+        self._refuse(event, f"aliases are not read; {remedy}")
 
     def _put(self, value: Any, event: Any) -> None:
         holder = self._open[-1]

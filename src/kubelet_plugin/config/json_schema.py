@@ -1,6 +1,7 @@
 """The JSON Schema of the configuration file, for editors: made of `schema`, with the words of its docstrings.
 
-Where text is wanted, it takes what YAML reads as a number or a boolean, too: a file's scalars are taken as written.
+Where text is wanted, it takes what YAML reads as a number or a boolean, too, and digits in quotes where a number is: a
+file's scalars are taken as written.
 """
 
 import inspect
@@ -18,6 +19,7 @@ from kubelet_plugin.config.schema import Configuration, Part
 ID = "https://raw.githubusercontent.com/ihcsim/kubelet-plugin/main/docs/reference/configuration.schema.json"
 
 _TEXT = ["string", "number", "boolean"]
+_DIGITS = {"type": "string", "pattern": "^(0|[1-9][0-9]*)$"}
 
 # What YAML readers make of a scalar differs: `0660` may be a number. Then its digits cannot be looked at.
 _SCALARS: Mapping[type, Mapping[str, Any]] = {
@@ -114,6 +116,8 @@ def _plain(kind: dict[str, Any]) -> dict[str, Any]:
         kind = {"anyOf": options} if len(options) > 1 else options[0]
     if kind.get("type") == "string" and "pattern" not in kind:
         kind["type"] = _TEXT
+    if kind.get("type") == "integer":
+        kind = {"anyOf": [kind, _DIGITS]}
     for inner in ("items", "additionalProperties"):
         if isinstance(kind.get(inner), dict):
             kind[inner] = _plain(kind[inner])

@@ -1,5 +1,6 @@
 """Loading: from the paths that were given to the resources that all files name, or to all that is wrong with them."""
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -56,7 +57,8 @@ def load_all(paths: Iterable[str], *, domain: str, form: Form | None = None) -> 
     for path in paths:
         try:
             for file in files(path):
-                _load_file(file, domain, form, gathered)
+                if gathered.is_new(file):
+                    _load_file(file, domain, form, gathered)
         except ConfigurationFileError as error:
             gathered.problems += error.problems
     _check_together(gathered)
@@ -89,6 +91,16 @@ class _Gathered:
     entries: list[_Entry] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)
+    files: dict[str, str] = field(default_factory=dict)
+
+    def is_new(self, file: str) -> bool:
+        """Tell whether a file is given for the first time, however its path is written; it is a problem if not."""
+        real = os.path.realpath(file)
+        if first := self.files.get(real):
+            self.problems.append(Problem(file, f"this file is given twice, first as {quoted(first)}; name it once"))
+            return False
+        self.files[real] = file
+        return True
 
 
 def _load_file(path: str, domain: str, form: Form | None, gathered: _Gathered) -> None:

@@ -2,7 +2,8 @@
 
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from kubelet_plugin.config.documents import Fault
 from kubelet_plugin.config.schema import Device, Member, Pci, Sysfs, SysfsParent, Usb
@@ -35,6 +36,20 @@ def matcher_faults(entry: Matcher) -> Iterator[Fault]:
                 ("nodes", index), f"{quoted(pattern)} begins with a slash; write it from /dev on: {quoted(remedy)}"
             )
         yield from (Fault(("nodes", index), text) for text in path_faults(pattern))
+
+
+def kinds_fault(kind: type[Matcher], entry: Mapping[str, Any]) -> Fault | None:
+    """Tell whether an entry says in several ways what it matches.
+
+    Args:
+        kind: What it is an entry of.
+        entry: Its fields, of the right form or not.
+    """
+    given = [each for each in _kinds(kind) if entry.get(each) is not None]
+    if len(given) <= 1:
+        return None
+    both = listed((f"`{each}`" for each in given), "and")
+    return Fault((given[1],), f"{both} are given; write one of them, or an entry for each")
 
 
 def has_several_nodes(entry: Matcher) -> bool:
@@ -71,15 +86,19 @@ def _glob_faults(pattern: str) -> Iterator[str]:
 
 
 def _kind_faults(entry: Matcher) -> Iterator[Fault]:
-    kinds = ["path", *_BY_PROPERTY, *(["group"] if isinstance(entry, Device) else [])]
-    given = [kind for kind in kinds if getattr(entry, kind) is not None]
+    kinds = _kinds(type(entry))
+    fields = {kind: getattr(entry, kind) for kind in kinds}
+    given = {kind for kind in kinds if fields[kind] is not None}
     if not given:
         yield Fault((), f"nothing says which device is meant; write {listed(f'`{kind}`' for kind in kinds)}")
-    if len(given) > 1:
-        both = listed((f"`{kind}`" for kind in given), "and")
-        yield Fault((given[1],), f"{both} are given; write one of them, or an entry for each")
-    if entry.nodes is not None and not {*given} & {*_BY_PROPERTY}:
+    if fault := kinds_fault(type(entry), fields):
+        yield fault
+    if entry.nodes is not None and given.isdisjoint(_BY_PROPERTY):
         yield Fault(("nodes",), "this goes with `usb`, `pci` and `sysfs` alone; remove it")
+
+
+def _kinds(kind: type[Matcher]) -> tuple[str, ...]:
+    return ("path", *_BY_PROPERTY, *(("group",) if kind is Device else ()))
 
 
 def _device_path_faults(path: str) -> Iterator[Fault]:

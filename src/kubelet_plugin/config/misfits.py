@@ -67,7 +67,23 @@ def _explained(message: str, raw: Any, root: inspect.Type) -> Fault:
     if missing := _MISSING.fullmatch(match["what"]):
         keys = (*keys, missing[1])
         return Fault(keys, f"this is missing; write {expected(_type(root, keys))}")
-    return Fault(keys, f"found {found(_value(raw, keys))}; write {expected(_type(root, keys))}")
+    value, kind = _value(raw, keys), _type(root, keys)
+    return Fault(keys, f"found {found(value)}; write {expected(kind)}{_hint(value, kind)}")
+
+
+def _hint(value: Any, kind: inspect.Type) -> str:
+    """How to write what was meant, where YAML made a mapping of it; else an empty string."""
+    wanted = alternatives(kind)
+    if not isinstance(value, dict):
+        return ""
+    if all(isinstance(each, inspect.VarTupleType) for each in wanted):
+        return (
+            ": a space goes after `-`" if any(key.startswith("-") for key in value) else ": begin each entry with `- `"
+        )
+    if [*value.values()] == [None] and any(isinstance(each, inspect.StrType) for each in wanted):
+        (name,) = value
+        return ": quote it, as " + quoted(f'"{{{name}}}"')
+    return ""
 
 
 def _keys(path: str, raw: Any) -> Keys:
@@ -85,6 +101,8 @@ def _keys(path: str, raw: Any) -> Keys:
 
 def _unknown(name: str, struct: inspect.StructType) -> str:
     here = [field.encode_name for field in struct.fields]
+    if name.startswith("-") and name[1:] in here:
+        return f"unknown field {quoted(name)}; write a space after `-`"
     if remedy := did_you_mean(name, here):
         return f"unknown field {quoted(name)}; {remedy}"
     elsewhere = [f"`{owner}`" for owner, fields in _owners() if name in fields]

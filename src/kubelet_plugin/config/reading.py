@@ -1,14 +1,15 @@
 """Reading one file: from its document to what has the right form, and everything in it that has the wrong one."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
 
-from kubelet_plugin.config.documents import Document, Fault, Keys
+from kubelet_plugin.config.documents import Document, Fault, Keys, manifest_fault
+from kubelet_plugin.config.matchers import kinds_fault
 from kubelet_plugin.config.scalars import decode
-from kubelet_plugin.config.schema import VERSION, Configuration, Resource
+from kubelet_plugin.config.schema import VERSION, Configuration, Device, Member, Resource
 from kubelet_plugin.errors import Problem
 
 _Kind = TypeVar("_Kind", Configuration, Resource)
@@ -36,6 +37,8 @@ def examine(document: Document) -> Reading:
         what = "nothing is in this file" if data is None else "this is no mapping"
         fault = Fault((), f"{what}; begin with `version: {VERSION}`, and list `resources`")
         return Reading(None, {}, (document.problem(fault),))
+    if manifest := manifest_fault(data):
+        return Reading(None, {}, (document.problem(manifest),))
     problems: list[Problem] = []
     listed = data.get("resources", [])
     rest = {**data, "resources": [] if isinstance(listed, list) else listed}
@@ -55,5 +58,23 @@ def _convert(document: Document, raw: Any, kind: type[_Kind], keys: Keys, proble
     except msgspec.ValidationError:
         from kubelet_plugin.config.misfits import misfits  # noqa: PLC0415 -- of use only where something is wrong
 
-        problems += [document.problem(fault.below(*keys)) for fault in misfits(raw, kind)]
+        faults = [*_kinds_faults(raw), *misfits(raw, kind)]
+        problems += [document.problem(fault.below(*keys)) for fault in faults]
     return None
+
+
+def _kinds_faults(resource: Any) -> Iterator[Fault]:
+    """Yield where entries say in several ways what they match: not to be found out only when the rest is mended."""
+    for index, device in _mappings(resource, "devices"):
+        if fault := kinds_fault(Device, device):
+            yield fault.below("devices", index)
+        for number, member in _mappings(device, "group"):
+            if fault := kinds_fault(Member, member):
+                yield fault.below("devices", index, "group", number)
+
+
+def _mappings(holder: Any, field: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    entries = holder.get(field) if isinstance(holder, dict) else None
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        if isinstance(entry, dict):
+            yield index, entry

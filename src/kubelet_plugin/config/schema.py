@@ -148,7 +148,7 @@ class DeviceOptions(Part, frozen=True):
         gid: The node's group in the container, by CDI; the container's own group, if not given.
         file_mode: The node's mode in the container, by CDI, as `0660`; that of the host, if not given.
         env: Variables of the container. `{id}`, `{path}`, `{container_path}` and the device's properties, as
-            `{ID_SERIAL}`, are filled in.
+            `{ID_SERIAL}`, are filled in; what a device has no value for is empty.
         mounts: Paths of the host that the container sees as well.
         annotations: Annotations of the container, as the runtime sees them; filled in as `env` is.
         additional_gids: Groups the container's process joins, by CDI; `auto`: those of the nodes on the host.

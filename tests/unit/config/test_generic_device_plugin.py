@@ -42,8 +42,8 @@ def device(text: str) -> Device:
 
 
 def told(text: str) -> str:
-    """The one thing that is left out of groups."""
-    (note,) = groups(text).left_out
+    """The one thing that is left out of groups, whether a resource is left of them or not."""
+    (note,) = (note for note in groups(text).left_out if "is not offered" not in note.message)
     return str(note)
 
 
@@ -309,7 +309,7 @@ def test_a_node_that_is_in_a_group_twice_is_there_once_and_said_so() -> None:
 def test_pairs_of_globs_are_left_out_and_said_so() -> None:
     found = groups("paths: [{path: /dev/video*}, {path: '/dev/snd/pcmC*'}]")
     assert found.configuration.resources == ()
-    (note,) = found.left_out
+    (note,) = (each for each in found.left_out if "is not offered" not in each.message)
     assert "write a `group` for each device, without wildcards" in note.message
 
 
@@ -348,7 +348,27 @@ def test_what_is_left_out_is_told_with_its_place(text: str, words: str) -> None:
 def test_a_resource_without_groups_is_left_out_and_said_so() -> None:
     found = converted("devices: [{name: a, groups: []}]")
     assert found.configuration.resources == ()
-    assert "it has no groups" in found.left_out[0].message
+    assert "left out: it has no groups" in str([note.message for note in found.left_out])
+
+
+def test_a_resource_of_which_nothing_is_left_is_told_with_what_that_means() -> None:
+    mount = "{paths: [{path: /lib/b, type: Mount}]}"
+    left = f"{{name: a, groups: [{mount}, {{paths: [{{path: /dev/a}}]}}]}}"
+    found = converted(f"devices:\n- {{name: video, groups: [{mount}]}}\n- {left}")
+    assert [resource.name for resource in found.configuration.resources] == ["a"]
+    (note,) = (note for note in found.left_out if "is not offered" in note.message)
+    assert (note.line, note.field) == (2, "devices[0]")
+    assert note.message == "resource `vendor.example/video` is not offered: pods that ask for it stay Pending"
+
+
+def test_a_resource_is_offered_where_another_entry_of_its_name_is_left() -> None:
+    found = converted("devices: [{name: a, groups: []}, {name: a, groups: [{paths: [{path: /dev/a}]}]}]")
+    assert [note.message for note in found.left_out] == ["left out: it has no groups, so it has no devices"]
+
+
+def test_a_kubernetes_manifest_is_told_to_be_one() -> None:
+    (problem,) = wrong("apiVersion: v1\nkind: ConfigMap\ndata: {config.yaml: x}")
+    assert "this is a Kubernetes manifest; give what is in its `data`" in problem
 
 
 def test_what_is_left_out_is_told_in_the_order_of_the_file() -> None:

@@ -143,9 +143,16 @@ def test_a_name_is_there_once_in_all_files_and_both_places_are_told(tmp_path: Pa
     ]
 
 
-def test_one_file_given_twice_has_each_name_twice(tmp_path: Path) -> None:
-    a = put(tmp_path / "a.yaml", named("one"))
-    assert "is that of the resource at" in problems(a, tmp_path)[0]
+def test_a_file_is_given_once(tmp_path: Path) -> None:
+    a = put(tmp_path / "a.yaml", named("one"), named("two"))
+    assert problems(a, a) == [f"{a}: this file is given twice, first as `{a}`; name it once"]
+
+
+def test_a_file_is_given_once_whatever_leads_to_it(tmp_path: Path) -> None:
+    put(tmp_path / "a.yaml", named("one"))
+    link = tmp_path / "link"
+    link.symlink_to("a.yaml")
+    assert problems(link, tmp_path) == [f"{tmp_path}/a.yaml: this file is given twice, first as `{link}`; name it once"]
 
 
 def test_two_resources_have_two_cdi_kinds(tmp_path: Path) -> None:

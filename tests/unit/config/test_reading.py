@@ -109,12 +109,16 @@ def test_a_problem_has_file_line_column_field_what_is_wrong_and_what_to_do() -> 
         ("probe: {comand: [a]}", "probe.comand", "unknown field `comand`; did you mean `command`?"),
         ("probe: {command: []}", "probe.command", "found an empty list; write a list of one or more"),
         ("env: {A: , B: b}", "env.A", "found nothing; write a text"),
+        ("env: {A: {id}}", "env.A", 'found a mapping; write a text: quote it, as `"{id}"`'),
+        ("annotations: {A: {id}}", "annotations.A", 'write a text: quote it, as `"{id}"`'),
         ("env: {A: a, B: [b]}", "env.B", "found a list; write a text"),
         ("env: [A]", "env", "found a list; write a mapping of names to texts"),
         ("mounts: [{read_only: true}]", "mounts[0].host_path", "this is missing; write an absolute path"),
         ("additional_gids: [1, x]", "additional_gids[1]", "found `x`; write a whole number from 0 to 4294967294"),
         ("enabled_when: {module: []}", "enabled_when.module", "found an empty list; write a text that is not empty or"),
-        ("devices: {path: /dev/a}", "devices", "found a mapping; write a list"),
+        ("devices: {path: /dev/a}", "devices", "found a mapping; write a list: begin each entry with `- `"),
+        ("devices: {-path: /dev/a}", "devices", "found a mapping; write a list: a space goes after `-`"),
+        ("devices: [{-path: /dev/a}]", "devices[0].-path", "unknown field `-path`; write a space after `-`"),
         ("devices: [/dev/a]", "devices[0]", "found `/dev/a`; write a mapping"),
         (
             "devices: [{pci: {vendor: 8086, class: vga}}]",
@@ -154,6 +158,7 @@ def test_a_wrong_field_is_told_in_words(text: str, field: str, message: str) -> 
         (f"{HEAD}- a", "f.yaml:3:3: resources[0]: found `a`; write a mapping"),
         ("a: 1\nb: 2\na: 3", "f.yaml:3:1: `a` is there twice, first at 1:1; remove one of them"),
         ("a: &x 1", "f.yaml:1:4: anchors are not read; write it out where it is wanted"),
+        ("-a: 1\n-a: 2", "f.yaml:2:1: `-a` is there twice, first at 1:1; write a space after `-`"),
         ("a: *x", "f.yaml:1:4: aliases are not read; write it out"),
         ("a: !!str 1", "f.yaml:1:4: the tag `tag:yaml.org,2002:str` is not read; remove it"),
         ("a: !x {}", "f.yaml:1:4: the tag `!x` is not read; remove it"),
@@ -168,6 +173,44 @@ def test_a_wrong_field_is_told_in_words(text: str, field: str, message: str) -> 
 )
 def test_a_file_of_the_wrong_form_is_refused_with_its_line(text: str, message: str) -> None:
     assert one(text).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "remedy"),
+    [
+        ("a:\n\tb: 1", 2, "write spaces, not tabs"),
+        ("a:\n  b: 1\n\tc: 1", 3, "write spaces, not tabs"),
+        ("a: *", 1, "quote what begins with `*`"),
+        ("a: [*.x]", 1, "quote what begins with `*`"),
+        ("a:\n-b: 1\n  c: 1", 3, "write a space after the `-` that begins an entry"),
+        ("a: 1\n b: 1", 2, "see to the indentation and the quotes"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_what_to_do(text: str, line: int, remedy: str) -> None:
+    (problem,) = problems(text)
+    assert problem.line == line
+    assert problem.message.endswith(f"; {remedy}")
+
+
+def test_an_alias_may_be_a_text_without_quotes() -> None:
+    assert one("a: *x").endswith("quote a text that begins with `*`")
+
+
+@pytest.mark.parametrize(
+    ("kind", "remedy"), [("ConfigMap", "give what is in its `data`, as a file"), ("Pod", "name a configuration file")]
+)
+def test_a_kubernetes_manifest_is_one_problem(kind: str, remedy: str) -> None:
+    text = f"apiVersion: v1\nkind: {kind}\nmetadata: {{name: x}}\ndata: {{a: b}}"
+    assert one(text) == f"f.yaml:2:1: kind: this is a Kubernetes manifest; {remedy}"
+
+
+@pytest.mark.parametrize("field", ["devices[0]", "devices[0].group[0]"])
+def test_two_ways_to_match_are_told_with_what_is_missing_of_one(field: str) -> None:
+    entry = "{path: /dev/a, usb: {vendor: 0403}}"
+    first, second = problems(f"{HEAD}- devices: [{f'{{group: [{entry}]}}' if 'group' in field else entry}]")
+    assert first.field == f"resources[0].{field}.usb"
+    assert first.message == "`path` and `usb` are given; write one of them, or an entry for each"
+    assert second.field == f"resources[0].{field}.usb.product"
 
 
 def test_what_many_aliases_would_make_is_never_made() -> None:

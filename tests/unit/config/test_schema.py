@@ -81,6 +81,7 @@ def test_an_example_of_the_reference_is_right(example: str, tmp_path: Path) -> N
         "devices: [{path: /dev/a}]\n  additional_gids: [44]\n  enabled_when: {module: [a, b], path: /a}",
         "devices: [{path: /dev/a}]\n  probe: {command: [/bin/true, 1], deadline: 500ms}",
         "devices: [{path: /dev/a}]\n  probe: open\n  mounts: [{host_path: /a, read_only: false}]",
+        "devices: [{path: /dev/a, count: '4', numa: '0'}]\n  additional_gids: ['44']",
         "preset: kvm",
     ],
 )
@@ -107,6 +108,8 @@ def test_what_is_right_is_right_by_schema_too(text: str, tmp_path: Path) -> None
         "devices: [{path: /dev/a, grace: 5 minutes}]",
         "devices: [{path: /dev/a, file_mode: rw-rw----}]",
         "devices: [{path: /dev/a, count: 0}]",
+        "devices: [{path: /dev/a, count: '04'}]",
+        "devices: [{path: /dev/a, count: many}]",
         "devices: [{path: /dev/a, numa: -1}]",
         "devices: [{usb: {vendor: 0403}}]",
         "devices: [{usb: {vendor: acme, product: 6001}}]",

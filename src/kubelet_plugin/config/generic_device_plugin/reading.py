@@ -8,7 +8,7 @@ from msgspec import structs
 
 from kubelet_plugin.api import resource_names
 from kubelet_plugin.config import checking
-from kubelet_plugin.config.documents import Document, Fault, Keys, parse
+from kubelet_plugin.config.documents import Document, Fault, Keys, manifest_fault, parse
 from kubelet_plugin.config.generic_device_plugin import form
 from kubelet_plugin.config.generic_device_plugin.groups import Draft, Notes, drafts
 from kubelet_plugin.config.schema import Configuration, Device, Resource
@@ -50,6 +50,8 @@ def read(text: str, name: str, domain: str = form.DOMAIN) -> Converted:
     if not isinstance(document.data, dict):
         fault = Fault((), "this is no file of generic-device-plugin; it lists `devices`, each with its `groups`")
         raise ConfigurationFileError([document.problem(fault)])
+    if manifest := manifest_fault(document.data):
+        raise ConfigurationFileError([document.problem(manifest)])
     file, document, left_out = form.taken(document, form.File)
     specs: list[tuple[Keys, form.Spec]] = [
         *((("devices", index), spec) for index, spec in enumerate(file.devices)),
@@ -93,6 +95,11 @@ def _converted(
             resources[keys] = resource
     if problems:
         raise ConfigurationFileError(map(document.problem, problems))
+    offered = {resource.name for resource in resources.values()}
+    for keys, spec in specs:
+        if (name := spec.name.strip()) not in offered:
+            shown = quoted(f"{domain}/{name}")
+            notes.add(keys, f"resource {shown} is not offered: pods that ask for it stay Pending")
     told = sorted((*left_out, *map(document.problem, notes)), key=lambda note: (note.line or 0, note.column or 0))
     configuration = Configuration(version="v1", domain=domain, resources=tuple(resources.values()))
     return Converted(configuration, tuple(told), document, tuple(resources))
