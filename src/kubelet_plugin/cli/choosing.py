@@ -1,13 +1,13 @@
 """Which resources a command is about, and where the host's files are seen: options that verbs share."""
 
 import os
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from kubelet_plugin.cli.cdi import output
+from kubelet_plugin.cli.parameters import PATHS, Separated, check_host_root
 from kubelet_plugin.discovery import Roots
 from kubelet_plugin.errors import ConfigurationError, ConfigurationFileError, Problem
 from kubelet_plugin.plugins import DOMAIN
@@ -16,21 +16,12 @@ if TYPE_CHECKING:
     from kubelet_plugin.config.loading import Form, Loaded
 
 
-class _Paths(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.3
-    """A path; of several in one variable of the environment, each."""
-
-    name = "path"
-
-    def split_envvar_value(self, rv: str) -> list[str]:
-        return [path for path in re.split(rf"[\s{os.pathsep}]+", rv) if path]
-
-
 files = click.option(
     "--config",
     "files",
     metavar="FILE|DIR",
     multiple=True,
-    type=_Paths(),
+    type=Separated("path", PATHS),
     envvar="KUBELET_PLUGIN_CONFIG",
     help="A configuration file, or a directory of them; may be given several times.",
 )
@@ -84,10 +75,7 @@ def roots(host_root: str, sysfs: str | None) -> Roots:
         UsageError: There is no such root.
     """
     host = os.path.abspath(host_root)
-    if not os.path.isdir(host):
-        raise click.UsageError(
-            f"--host-root: there is no directory {host}; is the host's root, or its /dev, mounted there?"
-        )
+    check_host_root(host)
     return Roots(
         host=host,
         sysfs=os.path.abspath(sysfs) if sysfs else _seen(host, "sys", "class"),

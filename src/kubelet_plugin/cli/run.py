@@ -2,7 +2,6 @@
 
 import functools
 import os
-import re
 import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ import click
 from click.core import ParameterSource
 
 from kubelet_plugin.cli import lean  # noqa: F401 -- lean comes before all that imports asyncio
+from kubelet_plugin.cli.parameters import PATHS, Separated, check_host_root
 from kubelet_plugin.errors import ConfigurationFileError, Error
 from kubelet_plugin.plugins import DOMAIN
 from kubelet_plugin.plugins.crand import CrandPlugin
@@ -52,22 +52,6 @@ Examples:
 """
 
 _BUILT_IN = ("kvm", "crand")
-
-
-class _Separated(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.3
-    """A text; of several in one variable of the environment, each.
-
-    Args:
-        name: What it is.
-        separator: What is between them there, a regular expression; empty: a variable holds one.
-    """
-
-    def __init__(self, name: str, separator: str) -> None:
-        self.name = name
-        self._separator = separator
-
-    def split_envvar_value(self, rv: str) -> list[str]:
-        return [text for text in re.split(self._separator, rv) if text] if self._separator else [rv]
 
 
 class _Named(click.Parameter):
@@ -115,7 +99,7 @@ def _known(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...
     cls=_Argument,
     metavar="[NAME]...",
     nargs=-1,
-    type=_Separated("name", r"[\s,]+"),
+    type=Separated("name", r"[\s,]+"),
     callback=_known,
     envvar="KUBELET_PLUGIN_PLUGINS",
 )
@@ -123,7 +107,7 @@ def _known(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...
     "--config",
     metavar="FILE|DIR",
     multiple=True,
-    type=_Separated("path", rf"[\s{os.pathsep}]+"),
+    type=Separated("path", PATHS),
     help="A configuration file, or a directory of them; may be given several times.",
 )
 @_option(
@@ -135,7 +119,7 @@ def _known(ctx: click.Context, parameter: click.Parameter, names: tuple[str, ...
     "--device",
     metavar="TEXT",
     multiple=True,
-    type=_Separated("text", ""),
+    type=Separated("text", ""),
     help="A resource as generic-device-plugin takes it, in YAML or JSON; may be given several times.",
 )
 @_option(
@@ -237,10 +221,7 @@ def _see_to(ctx: click.Context, names: Sequence[str], host_root: str) -> None:
     """Refuse options that would be without effect, or could never have any."""
     if ctx.get_parameter_source("count") is not ParameterSource.DEFAULT and "kvm" not in names:
         raise click.UsageError("--count is about kvm, which is not served here; say `count` in the configuration file")
-    if not os.path.isdir(host_root):
-        raise click.UsageError(
-            f"--host-root: there is no directory {host_root}; is the host's root, or its /dev, mounted there?"
-        )
+    check_host_root(host_root)
 
 
 def _built_in(name: str, domain: str, count: int, host_root: str) -> DevicePlugin:

@@ -115,4 +115,4 @@ class Lookout:
                 return True
 
     def _misses_events(self) -> bool:
-        return bool((self._changes and self._changes.recheck()) or (self._uevents and not self._uevents.heard))
+        return bool(self._changes and self._changes.recheck()) or not self.hears_all

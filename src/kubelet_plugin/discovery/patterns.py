@@ -71,11 +71,6 @@ def literal(path: str) -> tuple[Part, ...]:
     return tuple(_components(path))
 
 
-def matches(part: Part, name: str) -> bool:
-    """Tell whether a directory entry's name fits a part."""
-    return part == name if isinstance(part, str) else part.match(name)
-
-
 def expand(directory: str, parts: tuple[Part, ...], where: Callable[[str], str] = str) -> list[str]:
     """List the paths below `directory` that fit the parts, dangling symbolic links included; in no order.
 

@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kubelet_plugin import cdi
 from kubelet_plugin.cdi import ContainerEdits, DeviceNode
@@ -48,20 +48,17 @@ def compose(candidate: Candidate, nodes: Mapping[str, Node], roots: Roots) -> Ob
     found = [node for _, node in parts]
     source = candidate.device or _source(found, roots)
     finding = _finding(candidate, parts)
+    values = _Values(_known(candidate, parts, source, roots) if entry.env or entry.annotations else {})
     device = Device(
         candidate.id,
-        _edits(candidate, parts, source, roots),
+        _edits(entry, parts, values),
         Health.HEALTHY if finding.healthy else Health.UNHEALTHY,
         finding.reason,
         _numa_nodes(entry, source),
         grace=None if entry.grace is None else float(entry.grace),
+        annotations=tuple((key, values.fill(value)) for key, value in entry.annotations.items()),
         links=tuple((node.target, node.path) for node in found if node.target and not node.outside),
     )
-    if entry.annotations:
-        values = _Values(candidate, parts, source, roots)
-        device = replace(
-            device, annotations=tuple((key, values.fill(value)) for key, value in entry.annotations.items())
-        )
     return Observed(candidate, device, tuple(found), source)
 
 
@@ -98,16 +95,9 @@ def _finding(candidate: Candidate, parts: Sequence[tuple[Part, Node]]) -> Findin
     return Finding(True, next((node.reason for _, node in parts if node.reason), ""))
 
 
-def _edits(
-    candidate: Candidate, parts: Sequence[tuple[Part, Node]], source: SysfsDevice | None, roots: Roots
-) -> ContainerEdits:
-    entry = candidate.entry
-    env: tuple[str, ...] = ()
-    if entry.env:
-        values = _Values(candidate, parts, source, roots)
-        env = tuple(f"{values.variable(name)}={values.fill(value)}" for name, value in entry.env.items())
+def _edits(entry: schema.Device, parts: Sequence[tuple[Part, Node]], values: "_Values") -> ContainerEdits:
     return ContainerEdits(
-        env=env,
+        env=tuple(f"{values.variable(name)}={values.fill(value)}" for name, value in entry.env.items()),
         device_nodes=tuple(_device_node(part, node, entry) for part, node in parts),
         mounts=tuple(_mount(mount) for mount in entry.mounts),
         additional_gids=_gids(entry, [node for _, node in parts]),
@@ -158,19 +148,24 @@ def _numa_nodes(entry: schema.Device, source: SysfsDevice | None) -> tuple[int, 
             return () if known is None else (known,)
 
 
-class _Values:
-    """What can be filled into texts of the configuration."""
+def _known(
+    candidate: Candidate, parts: Sequence[tuple[Part, Node]], source: SysfsDevice | None, roots: Roots
+) -> Mapping[str, str]:
+    """List what can be filled into texts of the configuration."""
+    part, node = parts[0] if parts else (None, None)
+    return {
+        **({} if source is None else sysfs.properties(source, roots)),
+        "id": candidate.id,
+        "path": (node.target or node.path) if node else "",
+        "container_path": container_path(part, candidate.entry) if part else "",
+    }
 
-    def __init__(
-        self, candidate: Candidate, parts: Sequence[tuple[Part, Node]], source: SysfsDevice | None, roots: Roots
-    ) -> None:
-        self._values = {} if source is None else sysfs.properties(source, roots)
-        part, node = parts[0] if parts else (None, None)
-        self._values |= {
-            "id": candidate.id,
-            "path": (node.target or node.path) if node else "",
-            "container_path": container_path(part, candidate.entry) if part else "",
-        }
+
+class _Values:
+    """Fills in texts of the configuration."""
+
+    def __init__(self, values: Mapping[str, str]) -> None:
+        self._values = values
 
     def fill(self, text: str) -> str:
         """Fill in the fields of a text; what the device has no value for is empty."""

@@ -169,24 +169,31 @@ def _whole(entry: schema.Device, members: Sequence[schema.Member], device_id: st
 
 def _member(member: schema.Member, roots: Roots) -> tuple[list[Part], str]:
     """Find the nodes of a member, and say what is missing."""
-    fault = ""
-    is_match = member.path is not None and is_glob(member.path)
+    found: Sequence[Part]
     if member.path:
-        paths = list(paths_of([member.path], roots.host))
-        fault = "" if paths else f"nothing fits {member.path}; load its driver, or plug the device in"
+        found = [Part(path, is_match=is_glob(member.path)) for path in paths_of([member.path], roots.host)]
+        fault = "" if found else f"nothing fits {member.path}; load its driver, or plug the device in"
     else:
-        matched = matching(member, roots)
-        paths = [part.path for device in matched[:1] for part in _nodes(member, device)[0]]
-        if not matched:
-            fault = f"{described(member)} is not there; plug it in, or load its driver"
-        elif len(matched) > 1:
-            fault = f"{len(matched)} devices fit {described(member)}; say which one is meant, as by its serial number"
-            paths = []
-        else:
-            fault = _nodes(member, matched[0])[1]
+        found, fault = _only(member, matching(member, roots))
     return [
-        Part(path, member.optional, is_match, member.permissions or "", member.container_path or "") for path in paths
+        replace(
+            part,
+            optional=member.optional,
+            permissions=member.permissions or "",
+            container_path=member.container_path or "",
+        )
+        for part in found
     ], fault
+
+
+def _only(member: schema.Member, matched: Sequence[SysfsDevice]) -> tuple[Sequence[Part], str]:
+    """Find the nodes of the one device that a member means."""
+    match matched:
+        case [device]:
+            return _nodes(member, device)
+        case []:
+            return (), f"{described(member)} is not there; plug it in, or load its driver"
+    return (), f"{len(matched)} devices fit {described(member)}; say which one is meant, as by its serial number"
 
 
 def matching(matcher: Matcher, roots: Roots) -> list[SysfsDevice]:
