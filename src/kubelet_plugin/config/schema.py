@@ -221,6 +221,7 @@ class Device(DeviceOptions, frozen=True):
         group: Several nodes that make one device together.
     """
 
+    # The first five are those of `Member`: a Struct cannot have two bases with fields.
     path: AbsolutePath | None = None
     usb: Usb | None = None
     pci: Pci | None = None
